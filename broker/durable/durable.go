@@ -1,0 +1,178 @@
+// Package durable is where every byte goes that must survive a crash.
+//
+// It guards against losing or half-writing state when the machine dies, the
+// process is killed, the disk fills or a write fails: [WriteFile] leaves the
+// old content or the new and says which, and what has been acknowledged is on
+// the disk. Everything below a home goes through one [Disk], so that crashes
+// and faults can be tried at every single operation ([Mem], [Hook]) instead of
+// at the ones somebody thought of.
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+)
+
+// Disk is what the rest asks of the file system below one home. Every method
+// is one thing the kernel does, so that a crash can fall between any two.
+// Names are slash-separated and relative to the home; "." is the home.
+type Disk interface {
+	// OpenFile opens a file with os.O_* flags. It never follows a symbolic link
+	// in the last element, nor one that leads out of the home.
+	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
+	Mkdir(name string, perm fs.FileMode) error
+	Rename(oldname, newname string) error
+	Remove(name string) error                   // a file or an empty directory
+	Stat(name string) (fs.FileInfo, error)      // of the name itself, not of what a link leads to
+	ReadDir(name string) ([]fs.DirEntry, error) // sorted by name
+	SyncDir(name string) error                  // makes the names in a directory durable
+	// OpenDB opens the database file, making it if it is absent.
+	OpenDB(name string) (DB, error)
+	// Lock takes the home for this process alone, until the closer is closed or
+	// the process ends. It fails with ErrLocked when somebody has it.
+	Lock() (io.Closer, error)
+}
+
+// File is an open file of a [Disk]. Nothing written is durable before Sync
+// returns nil; after it has failed once, nothing about the file's unsynced
+// bytes is known, and it must not be tried again.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Writer // at the end, of a file opened with os.O_APPEND
+	Truncate(size int64) error
+	Sync() error
+	Size() (int64, error)
+	io.Closer
+}
+
+// DB is a small transactional store in one file.
+type DB interface {
+	View(func(Tx) error) error
+	// Update runs fn in a transaction that happens as a whole, durably, when both
+	// return nil, and not at all otherwise.
+	Update(fn func(Tx) error) error
+	Close() error
+}
+
+// Tx is a transaction. Keys are not empty. What it returns is valid until it
+// ends and must not be changed.
+type Tx interface {
+	Get(bucket string, key []byte) []byte       // nil when absent
+	Put(bucket string, key, value []byte) error // makes the bucket if needed
+	Delete(bucket string, key []byte) error     // nil when absent
+	// Scan calls fn with the entries from the first key >= from, ascending, until
+	// it returns false.
+	Scan(bucket string, from []byte, fn func(key, value []byte) (more bool)) error
+}
+
+// ErrLocked means that another process has the home, or the database in it.
+var ErrLocked = errors.New("another process has it")
+
+// tempSuffix ends the names of files that are not whole yet. What a crash
+// leaves behind under such a name is overwritten by the next WriteFile.
+const tempSuffix = ".tmp"
+
+// WriteFile puts data in the file as a whole: temporary file in the same
+// directory, write, sync, rename, sync of the directory. When it fails the old
+// content is still there (or, if only the last step failed, old or new), and
+// the temporary file is gone.
+func WriteFile(d Disk, name string, data []byte, perm fs.FileMode) error {
+	temp := name + tempSuffix
+	if err := writeTemp(d, temp, data, perm); err != nil {
+		return errors.Join(err, ignoreAbsent(d.Remove(temp)))
+	}
+	if err := d.Rename(temp, name); err != nil {
+		return errors.Join(err, ignoreAbsent(d.Remove(temp)))
+	}
+	return d.SyncDir(path.Dir(name))
+}
+
+func writeTemp(d Disk, temp string, data []byte, perm fs.FileMode) error {
+	f, err := d.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(data, 0); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Sync(); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return f.Close()
+}
+
+func ignoreAbsent(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// ReadFile returns the whole content of a file.
+func ReadFile(d Disk, name string) ([]byte, error) {
+	f, err := d.OpenFile(name, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	data := make([]byte, size)
+	n, err := f.ReadAt(data, 0)
+	if err != nil && !(errors.Is(err, io.EOF) && n == len(data)) {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return data, nil
+}
+
+// Remove removes a file, durably.
+func Remove(d Disk, name string) error {
+	if err := d.Remove(name); err != nil {
+		return err
+	}
+	return d.SyncDir(path.Dir(name))
+}
+
+// MkdirAll makes a directory and the parents it lacks, durably. Those that are
+// there keep their mode.
+func MkdirAll(d Disk, name string, perm fs.FileMode) error {
+	if name == "." {
+		return nil
+	}
+	info, err := d.Stat(name)
+	switch {
+	case err == nil && info.IsDir():
+		return nil
+	case err == nil:
+		return &fs.PathError{Op: "mkdir", Path: name, Err: errors.New("is not a directory")}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := MkdirAll(d, path.Dir(name), perm); err != nil {
+		return err
+	}
+	if err := d.Mkdir(name, perm); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return d.SyncDir(path.Dir(name))
+}
+
+// Create makes a file that must not be there yet, durably as far as its name
+// goes.
+func Create(d Disk, name string, perm fs.FileMode) (File, error) {
+	f, err := d.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.SyncDir(path.Dir(name)); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}

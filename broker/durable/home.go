@@ -1,0 +1,94 @@
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+)
+
+// home is the real Disk. os.Root keeps every name below the directory, even
+// when something in it has been replaced by a link.
+type home struct {
+	dir  string
+	root *os.Root
+}
+
+// OpenHome returns the disk of an existing directory.
+func OpenHome(dir string) (Disk, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &home{dir, root}, nil
+}
+
+func (h *home) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
+	f, err := h.root.OpenFile(name, flag|noFollow, perm)
+	if err != nil {
+		return nil, err
+	}
+	return file{f}, nil
+}
+
+func (h *home) Mkdir(name string, perm fs.FileMode) error { return h.root.Mkdir(name, perm) }
+func (h *home) Rename(oldname, newname string) error      { return h.root.Rename(oldname, newname) }
+func (h *home) Remove(name string) error                  { return h.root.Remove(name) }
+func (h *home) Stat(name string) (fs.FileInfo, error)     { return h.root.Lstat(name) }
+
+func (h *home) ReadDir(name string) ([]fs.DirEntry, error) {
+	dir, err := h.root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	entries, err := dir.ReadDir(-1)
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, err
+}
+
+func (h *home) SyncDir(name string) error {
+	dir, err := h.root.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// Lock takes an flock on the directory itself: there is no lock file that
+// could be removed, and the kernel lets go when the process ends.
+func (h *home) Lock() (io.Closer, error) {
+	dir, err := os.Open(h.dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(dir); err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return dir, nil
+}
+
+func (h *home) OpenDB(name string) (DB, error) {
+	db, err := openBolt(h, name)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", name, err)
+	}
+	return db, nil
+}
+
+// file is a real File.
+type file struct{ *os.File }
+
+func (f file) Sync() error { return syncFile(f.File) }
+
+func (f file) Size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
