@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // lockWait is how long OpenDB waits for a database another process has open.
@@ -23,7 +24,7 @@ func openBolt(h *home, name string) (DB, error) {
 			return h.root.OpenFile(name, flag|noFollow, perm)
 		},
 	})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, ErrLocked
 	}
 	if err != nil {
