@@ -1,0 +1,50 @@
+package secret
+
+import "sync"
+
+// BufferSize is the size of a [Buffer], in bytes: more than a key and its
+// framing need, so that an answer is one write.
+const BufferSize = 16 << 10
+
+// poolSize is the memory for buffers, in bytes.
+const poolSize = 64 * BufferSize
+
+// Buffer is locked memory for bytes on their way out. B has length 0 and
+// capacity [BufferSize] when it is taken from the pool.
+type Buffer struct{ B []byte }
+
+type buffers struct {
+	idle chan *Buffer
+	lock error
+}
+
+var pool = sync.OnceValues(func() (*buffers, error) {
+	mem, lock, err := lockedMemory(poolSize)
+	if err != nil {
+		return nil, err
+	}
+	p := &buffers{idle: make(chan *Buffer, poolSize/BufferSize), lock: lock}
+	for at := 0; at < poolSize; at += BufferSize {
+		p.idle <- &Buffer{mem[at : at : at+BufferSize]}
+	}
+	return p, nil
+})
+
+// GetBuffer takes a buffer, waiting when all are in use. The caller must
+// Release it.
+func GetBuffer() (*Buffer, error) {
+	p, err := pool()
+	if err != nil {
+		return nil, err
+	}
+	return <-p.idle, nil
+}
+
+// Release clears the buffer and gives it back.
+func (b *Buffer) Release() {
+	p, _ := pool() // made before b was
+	b.B = b.B[:cap(b.B)]
+	clear(b.B)
+	b.B = b.B[:0]
+	p.idle <- b
+}
