@@ -1,0 +1,213 @@
+package sock
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// DefaultMode lets everybody connect: who is served is decided by uid at
+// accept, not by the file's mode, which some systems ignore.
+const DefaultMode fs.FileMode = 0o666
+
+// ListenOptions says who is let in. The zero value lets everybody in.
+type ListenOptions struct {
+	// Mode is the socket's; 0: DefaultMode.
+	Mode fs.FileMode
+	// Admit is called for every connection before a byte of it is read. When it
+	// fails the connection is closed.
+	Admit func(*Peer) error
+	// Refusal, if any, is written to a connection that Admit refused.
+	Refusal []byte
+	// MaxPerUID returns how many connections a uid may have open; 0: any number.
+	MaxPerUID func(uid uint32) int
+}
+
+// Listener accepts connections of peers that are let in.
+type Listener struct {
+	*net.UnixListener
+	path string
+	lock *os.File
+	opts ListenOptions
+
+	mu   sync.Mutex
+	open map[uint32]int // uid → connections
+	once sync.Once
+}
+
+// Listen makes the socket. It is locked by a file beside it: a socket that is
+// listened on is never taken over ([ErrInUse]), a stale one is replaced. It is
+// bound under a private name, given its mode, and only then renamed to its own.
+func Listen(path string, o ListenOptions) (*Listener, error) {
+	if o.Mode == 0 {
+		o.Mode = DefaultMode
+	}
+	private := filepath.Join(filepath.Dir(path), "."+strings.ToLower(rand.Text())[:8])
+	for _, p := range []string{path, private} {
+		if err := checkLength(p); err != nil {
+			return nil, err
+		}
+	}
+	lock, err := lockBeside(path)
+	if err != nil {
+		return nil, err
+	}
+	l, err := bind(path, private, o.Mode)
+	if err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("listening on %s: %w", path, err)
+	}
+	return &Listener{UnixListener: l, path: path, lock: lock, opts: o, open: make(map[uint32]int)}, nil
+}
+
+// maxPath is the longest path of a socket, in bytes, without the NUL that ends
+// it: what sun_path of the platform holds.
+var maxPath = len(syscall.RawSockaddrUnix{}.Path) - 1
+
+func checkLength(path string) error {
+	if len(path) > maxPath {
+		return fmt.Errorf("listening on %s: the path is %d bytes long, and a socket's can have %d here: use a shorter SECRETCTL_HOME, or agent_socket in the config", path, len(path), maxPath)
+	}
+	return nil
+}
+
+// lockBeside takes the lock that goes with the path for as long as the file is
+// open. The lock file stays: removing it would let two hold it.
+func lockBeside(path string) (*os.File, error) {
+	f, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE|noFollow, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", path, err)
+	}
+	if err := flock(f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("listening on %s: %w", path, err)
+	}
+	return f, nil
+}
+
+func bind(path, private string, mode fs.FileMode) (*net.UnixListener, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var failed error
+		err := c.Control(func(fd uintptr) { failed = passCredentials(int(fd)) })
+		return errors.Join(err, failed)
+	}}
+	nl, err := lc.Listen(context.Background(), "unix", private)
+	if err != nil {
+		return nil, err
+	}
+	l := nl.(*net.UnixListener)
+	l.SetUnlinkOnClose(false)
+	if err := errors.Join(os.Chmod(private, mode), notOther(path)); err == nil {
+		err = os.Rename(private, path)
+		if err == nil {
+			return l, nil
+		}
+		return nil, errors.Join(err, l.Close(), os.Remove(private))
+	} else {
+		return nil, errors.Join(err, l.Close(), os.Remove(private))
+	}
+}
+
+// notOther refuses to replace anything but a socket.
+func notOther(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && info.Mode().Type() != fs.ModeSocket {
+		return errors.New("there is something that is not a socket")
+	}
+	return err
+}
+
+// Accept returns the next connection that is let in, always a *[Conn]. One
+// that is not is closed, and is no error: it is not the listener that failed.
+func (l *Listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.AcceptUnix()
+		if err != nil {
+			return nil, err
+		}
+		if conn := l.admit(c); conn != nil {
+			return conn, nil
+		}
+	}
+}
+
+// admit returns the connection if it is let in, and closes it otherwise.
+func (l *Listener) admit(c *net.UnixConn) *Conn {
+	p, err := identify(c)
+	if err != nil {
+		c.Close()
+		return nil
+	}
+	if !l.take(p.UID) {
+		p.Close()
+		c.Close()
+		return nil
+	}
+	conn := &Conn{UnixConn: c, peer: p, release: sync.OnceFunc(func() { l.give(p.UID) })}
+	if l.opts.Admit != nil {
+		if err := l.opts.Admit(p); err != nil {
+			// A fresh connection has room for this: the write does not block.
+			_, _ = c.Write(l.opts.Refusal)
+			conn.Close()
+			return nil
+		}
+	}
+	return conn
+}
+
+func identify(c *net.UnixConn) (p *Peer, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { p, failed = peerOf(int(fd)) }); err != nil {
+		return nil, err
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	if err := admissible(p.UID); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func (l *Listener) take(uid uint32) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.opts.MaxPerUID != nil {
+		if limit := l.opts.MaxPerUID(uid); limit > 0 && l.open[uid] >= limit {
+			return false
+		}
+	}
+	l.open[uid]++
+	return true
+}
+
+func (l *Listener) give(uid uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open[uid]--; l.open[uid] == 0 {
+		delete(l.open, uid)
+	}
+}
+
+// Close stops listening and removes the socket.
+func (l *Listener) Close() (err error) {
+	l.once.Do(func() {
+		err = errors.Join(os.Remove(l.path), l.UnixListener.Close(), l.lock.Close())
+	})
+	return err
+}
