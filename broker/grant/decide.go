@@ -33,6 +33,7 @@ type Code string
 // order they are looked at.
 const (
 	CodeGranted       Code = "granted"
+	CodeOwner         Code = "owner"          // an owner asked, whom no rule binds; never of Decide
 	CodeOwnSecret     Code = "own_secret"     // the broker's own, nobody's lease
 	CodeDenied        Code = "denied_by_rule" // a deny rule names it
 	CodeNoGrant       Code = "no_grant"       // no allow rule names it

@@ -1,0 +1,334 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"secretctl/broker/audit"
+	"secretctl/broker/clock"
+	"secretctl/broker/grant"
+	"secretctl/broker/lease"
+	"secretctl/broker/ledger"
+	"secretctl/broker/secret"
+)
+
+// LeaseRequest asks for a lease. Only Secret is needed.
+type LeaseRequest struct {
+	Secret     string   `json:"secret"`
+	Door       string   `json:"door,omitempty"`        // empty: "value"
+	TTLSeconds int64    `json:"ttl_seconds,omitempty"` // 0: the default; a longer one than the grant's is clipped
+	Pinned     bool     `json:"pinned,omitempty"`      // renewing keeps the version
+	Reason     string   `json:"reason,omitempty"`      // the caller's words, for the log
+	Scope      []string `json:"scope,omitempty"`       // refused: no door here narrows a credential
+
+	Version uint64 `json:"version,omitempty"` // owners only; 0: the current one
+}
+
+// Issued is a lease with its value, which is in locked memory and gone once
+// the lease ends.
+type Issued struct {
+	lease.Lease
+	Value secret.Value
+}
+
+// ownerTTL bounds an owner's own leases: they exist to be seen in the listing.
+const ownerTTL = time.Hour
+
+// Lease decides, records and hands out, in this order.
+func (b *Broker) Lease(ctx context.Context, c *Caller, req LeaseRequest) (*Issued, error) {
+	if err := b.serving(); err != nil {
+		return nil, err
+	}
+	name, door, err := req.parse(c)
+	if err != nil {
+		return nil, err
+	}
+	now, id := b.now(), lease.NewID()
+	d := b.decide(c, id, now, name, door, req)
+	if !d.Allow {
+		return nil, b.denied(c, name, door, req.Reason, d)
+	}
+	entry, err := b.entry(name, req.Version)
+	if err != nil {
+		b.table.Cancel(id)
+		return nil, b.noEntry(c, name, door, req, err)
+	}
+	l := lease.Lease{
+		ID: id, Agent: c.Name(), UID: c.Peer.UID, PID: c.Peer.PID,
+		Secret: name, Version: entry.Current, Door: string(door), Pinned: req.Pinned,
+		First: now.Wall, Issued: now.Wall, Expires: now.Wall.Add(d.TTL),
+		TTL: d.TTL, BootDeadline: now.Boot + d.TTL, Epoch: b.epoch.Load(),
+	}
+	if d.Rule != nil {
+		l.Rule = d.Rule.ID
+	}
+	r := b.record(c, audit.EventLease)
+	l.Describe(r)
+	r.Decision, r.Reason, r.Stated = audit.Allow, string(d.Code), stated(req.Reason)
+	if err := b.log.Append(r); err != nil {
+		b.table.Cancel(id)
+		return nil, b.notRecorded(err)
+	}
+	return b.issue(ctx, c, l)
+}
+
+// parse reads what does not depend on who may have what.
+func (req *LeaseRequest) parse(c *Caller) (secret.Name, grant.Door, error) {
+	name, err := secret.ParseName(req.Secret)
+	if err != nil {
+		return "", "", badRequest(err.Error(), "names look like openai/api-key")
+	}
+	door := grant.DoorValue
+	if req.Door != "" {
+		if door, err = grant.ParseDoor(req.Door); err != nil {
+			return "", "", badRequest(err.Error(), "")
+		}
+	}
+	switch {
+	case len(req.Scope) > 0:
+		return "", "", badRequest(fmt.Sprintf("the %s door cannot narrow a credential to a scope", door), "leave scope out: the lease then covers the whole secret")
+	case req.TTLSeconds < 0 || req.TTLSeconds > int64(365*24*time.Hour/time.Second):
+		return "", "", badRequest("ttl_seconds is not between 0 and a year", "")
+	case req.Version != 0 && !c.owner:
+		return "", "", badRequest("only an owner can ask for a version", "")
+	case door != grant.DoorValue:
+		return "", "", badRequest(fmt.Sprintf("the %s door is not open in this version", door), "use the value door")
+	}
+	return name, door, nil
+}
+
+// decide asks the policy, counting the lease at once when it is allowed. An
+// owner has every secret.
+func (b *Broker) decide(c *Caller, id lease.ID, now clock.Reading, name secret.Name, door grant.Door, req LeaseRequest) grant.Decision {
+	asked := time.Duration(req.TTLSeconds) * time.Second
+	s := b.settings.Load()
+	return b.table.Reserve(id, c.Name(), now, func(counts grant.Counts) grant.Decision {
+		if c.owner {
+			if asked == 0 {
+				asked = s.Policy.DefaultTTL()
+			}
+			return grant.Decision{Allow: true, Code: grant.CodeOwner, TTL: min(asked, ownerTTL)}
+		}
+		return s.Policy.Decide(grant.Request{
+			Agent: c.Name(), Secret: name, Door: door, Reason: req.Reason, TTL: asked, At: now.Wall.Local(),
+		}, counts)
+	})
+}
+
+// entry finds the version a lease gets, in Current.
+func (b *Broker) entry(name secret.Name, version uint64) (ledger.Entry, error) {
+	e, err := b.ledger.Get(name)
+	if err != nil || version == 0 {
+		return e, err
+	}
+	if _, ok := e.Versions[version]; !ok {
+		return e, errNoVersion
+	}
+	e.Current = version
+	return e, nil
+}
+
+var errNoVersion = errors.New("no such version")
+
+// issue hands the value to a lease whose record is durable.
+func (b *Broker) issue(ctx context.Context, c *Caller, l lease.Lease) (*Issued, error) {
+	value, err := b.values.get(ctx, held{l.Secret, l.Version})
+	if err == nil {
+		return &Issued{l, value}, nil
+	}
+	b.table.Drop(l.ID)
+	r := b.record(c, audit.EventUndelivered)
+	l.Describe(r)
+	r.Reason = "store_unavailable"
+	b.log.Defer(r)
+	if killed := b.serving(); killed != nil {
+		return nil, killed
+	}
+	b.Warn(fmt.Sprintf("opening %s version %d: %v", l.Secret, l.Version, err))
+	var told *Error
+	if c.owner && errors.As(err, &told) {
+		return nil, told
+	}
+	if c.owner {
+		return nil, &Error{CodeStoreUnavailable, fmt.Sprintf("opening %q: %v", l.Secret, err), ""}
+	}
+	return nil, &Error{CodeStoreUnavailable, "the store did not give the value", "ask the owner to run: secretctl status"}
+}
+
+// Renew decides again, and moves a following lease to the current version.
+func (b *Broker) Renew(ctx context.Context, c *Caller, id string) (*Issued, error) {
+	if err := b.serving(); err != nil {
+		return nil, err
+	}
+	now := b.now()
+	old, err := b.own(c, id, now)
+	if err != nil {
+		return nil, err
+	}
+	req := LeaseRequest{Secret: string(old.Secret), TTLSeconds: int64(old.TTL / time.Second), Reason: "renew"}
+	d := b.redecide(c, &old, now, req)
+	if !d.Allow {
+		return nil, b.denied(c, old.Secret, grant.Door(old.Door), req.Reason, d)
+	}
+	e, err := b.ledger.Get(old.Secret)
+	if err != nil {
+		return nil, b.noEntry(c, old.Secret, grant.Door(old.Door), req, err)
+	}
+	l := old
+	if !l.Pinned {
+		l.Version = e.Current
+	}
+	l.PID, l.Issued, l.Expires, l.TTL, l.BootDeadline = c.Peer.PID, now.Wall, now.Wall.Add(d.TTL), d.TTL, now.Boot+d.TTL
+	r := b.record(c, audit.EventRenew)
+	l.Describe(r)
+	r.Decision, r.Reason = audit.Allow, string(d.Code)
+	if err := b.log.Append(r); err != nil {
+		return nil, b.notRecorded(err)
+	}
+	if _, ok := b.table.Get(l.ID, now); !ok {
+		return nil, errNoSuchLease // ended while its renewal was being recorded
+	}
+	return b.issue(ctx, c, l)
+}
+
+// redecide is decide for a lease that is already counted: it leaves itself out.
+func (b *Broker) redecide(c *Caller, l *lease.Lease, now clock.Reading, req LeaseRequest) grant.Decision {
+	s := b.settings.Load()
+	if c.owner {
+		return grant.Decision{Allow: true, Code: grant.CodeOwner, TTL: min(l.TTL, ownerTTL)}
+	}
+	return s.Policy.Decide(grant.Request{
+		Agent: c.Name(), Secret: l.Secret, Door: grant.Door(l.Door), Reason: req.Reason, TTL: l.TTL, At: now.Wall.Local(),
+	}, without{b.table.Counts(now), l.Rule})
+}
+
+// without leaves one lease of a rule out of the counts.
+type without struct {
+	grant.Counts
+	rule string
+}
+
+func (w without) Live(rule string) int {
+	n := w.Counts.Live(rule)
+	if rule == w.rule {
+		n--
+	}
+	return n
+}
+
+// LastHour does not hold a renewal back: it hands out no more than there was.
+func (w without) LastHour(rule string) int {
+	if rule == w.rule {
+		return 0
+	}
+	return w.Counts.LastHour(rule)
+}
+
+// Release ends a lease of the caller's own.
+func (b *Broker) Release(c *Caller, id string) error {
+	l, err := b.own(c, id, b.now())
+	if err != nil {
+		return err
+	}
+	b.table.Drop(l.ID)
+	if b.log != nil {
+		r := b.record(c, audit.EventRelease)
+		l.Describe(r)
+		if err := b.log.Append(r); err != nil {
+			b.Warn(fmt.Sprintf("recording a release: %v", err))
+		}
+	}
+	return nil
+}
+
+// Leases returns the caller's own leases, or everybody's for an owner.
+func (b *Broker) Leases(c *Caller) []lease.Lease {
+	return b.table.List(b.now(), func(l *lease.Lease) bool { return c.owner || c.holds(l) })
+}
+
+// holds reports whether the lease is the caller's: an id alone is nobody's.
+func (c *Caller) holds(l *lease.Lease) bool {
+	return l.Agent == c.Name() && l.UID == c.Peer.UID
+}
+
+// own finds a lease the caller holds. One that never was, one that is over and
+// one in other hands are the same answer.
+func (b *Broker) own(c *Caller, text string, now clock.Reading) (lease.Lease, error) {
+	id, err := lease.ParseID(text)
+	if err != nil {
+		return lease.Lease{}, errNoSuchLease
+	}
+	l, ok := b.table.Get(id, now)
+	if !ok || !c.holds(&l) {
+		b.audit(c, audit.Record{Event: audit.EventRenew, Decision: audit.Deny, Reason: "no_such_lease", Lease: id.String()})
+		return lease.Lease{}, errNoSuchLease
+	}
+	return l, nil
+}
+
+var errNoSuchLease = &Error{CodeNoSuchLease, "there is no such lease", "ask for a new one"}
+
+// serving says why nothing is handed out, or nil.
+func (b *Broker) serving() error {
+	if b.killed.Load() {
+		return errKilled
+	}
+	if b.log == nil {
+		return b.notRecorded(b.logErr)
+	}
+	return nil
+}
+
+var errKilled = &Error{CodeKilled, "the kill switch is on: nothing is handed out", "the owner ends it with: secretctl resume"}
+
+func (b *Broker) notRecorded(err error) error {
+	b.Warn(fmt.Sprintf("nothing is handed out: %v", err))
+	return &Error{CodeStoreUnavailable, "the audit log cannot be written, so nothing is handed out", "ask the owner to run: secretctl status"}
+}
+
+// noEntry answers a request that was granted, for a secret that is not there.
+// An agent gets the answer for what it was not granted.
+func (b *Broker) noEntry(c *Caller, name secret.Name, door grant.Door, req LeaseRequest, err error) error {
+	switch {
+	case errors.Is(err, errNoVersion):
+		return &Error{CodeNotFound, fmt.Sprintf("%q has no version %d", name, req.Version), "secretctl versions " + string(name)}
+	case !errors.Is(err, ledger.ErrNoEntry):
+		b.Warn(err.Error())
+		return &Error{CodeStoreUnavailable, "the ledger cannot be read", "ask the owner to run: secretctl status"}
+	case c.owner:
+		return noSecret(name)
+	}
+	return b.denied(c, name, door, req.Reason, grant.Decision{Code: "no_such_secret"})
+}
+
+func noSecret(name secret.Name) error {
+	return &Error{CodeNotFound, fmt.Sprintf("there is no secret %q", name), "secretctl ls"}
+}
+
+// denied records a denial and says no more than the caller may know: whether a
+// secret exists, is forbidden or is merely not granted is one answer.
+func (b *Broker) denied(c *Caller, name secret.Name, door grant.Door, reason string, d grant.Decision) error {
+	r := b.record(c, audit.EventLease)
+	r.Decision, r.Reason, r.Stated = audit.Deny, string(d.Code), stated(reason)
+	r.Secret, r.Door = name, string(door)
+	if d.Rule != nil {
+		r.Grant = d.Rule.ID
+	}
+	b.log.Defer(r)
+	switch d.Code {
+	case grant.CodeMaxLeases, grant.CodeLeasesPerHour:
+		return &Error{CodeLimit, "the limit of the grant is reached (" + string(d.Code) + ")", "end a lease, or wait"}
+	case grant.CodeReason:
+		return &Error{CodeDenied, "this secret is given only with a reason", `secretctl get --reason "…"`}
+	case grant.CodeHours, grant.CodeWeekday:
+		return &Error{CodeDenied, "this secret is not given at this time", ""}
+	case grant.CodeDoor:
+		return &Error{CodeDenied, "this secret is not given through this door", ""}
+	}
+	return &Error{CodeDenied, "not granted to you", "secretctl ls shows what is; the owner can ask: secretctl check"}
+}
+
+// stated is the caller's reason as the log may hold it.
+func stated(reason string) string { return audit.Sanitise(reason, 200) }

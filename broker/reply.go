@@ -1,0 +1,179 @@
+package broker
+
+import (
+	"encoding/base64"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"secretctl/broker/audit"
+	"secretctl/broker/secret"
+	"secretctl/sock"
+)
+
+// valueReply is the answer that holds a value. It is built in locked memory,
+// chunk by chunk, and written from there: no buffer of net/http's and no string
+// ever has a byte of the value.
+type valueReply struct {
+	b      *Broker
+	issued *Issued
+
+	prefix, suffix []byte // the JSON around the value
+	text           bool   // the value is a JSON string as it is; else base64
+	sent           int    // bytes of the value that are in chunks
+
+	buf      *secret.Buffer
+	finished bool
+	gated    bool // holding the gate
+}
+
+var _ sock.Body = (*valueReply)(nil)
+
+// errRead is returned by Read, which nobody calls: the answer leaves by chunks.
+var errRead = errors.New("a value is written by chunks only")
+
+func (*valueReply) Read([]byte) (int, error) { return 0, errRead }
+
+// answer writes a lease with its value. Whatever goes wrong from here on, the
+// header has been sent, so the connection is cut instead.
+func (b *Broker) answer(w http.ResponseWriter, conn *sock.Conn, code int, i *Issued) error {
+	r, size, err := b.newReply(i)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(size))
+	w.WriteHeader(code)
+	conn.Hold()
+	// Flushed, net/http has nothing more to say and hands the body through.
+	if err := http.NewResponseController(w).Flush(); err != nil {
+		return err
+	}
+	if _, err := w.(io.ReaderFrom).ReadFrom(r); err != nil {
+		b.undelivered(i)
+		conn.Close()
+	}
+	return nil
+}
+
+// undelivered ends a lease whose value did not arrive whole.
+func (b *Broker) undelivered(i *Issued) {
+	if b.table.Drop(i.ID) == 0 || b.log == nil {
+		return
+	}
+	r := b.record(nil, audit.EventUndelivered)
+	i.Describe(r)
+	r.Reason = "not_taken"
+	b.log.Defer(r)
+}
+
+// newReply measures the answer and writes what goes around the value.
+func (b *Broker) newReply(i *Issued) (r *valueReply, size int, err error) {
+	r = &valueReply{b: b, issued: i}
+	length := 0
+	err = i.Value.Use(func(v []byte) error {
+		if r.text = secret.Text(v); r.text {
+			length = secret.JSONLen(v)
+		} else {
+			length = base64.StdEncoding.EncodedLen(len(v))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, 0, errNoSuchLease // cleared: revoked in this moment
+	}
+	p := append(make([]byte, 0, 192), `{"secret":"`...) // names need no escaping
+	p = append(p, i.Secret...)
+	p = append(p, `","version":`...)
+	p = strconv.AppendUint(p, i.Version, 10)
+	p = append(p, `,"lease_id":"`...)
+	p = append(p, i.ID.String()...)
+	p = append(p, `","issued_at":"`...)
+	p = i.Lease.Issued.AppendFormat(p, time.RFC3339Nano)
+	p = append(p, `","expires_at":"`...)
+	p = i.Expires.AppendFormat(p, time.RFC3339Nano)
+	if r.text {
+		p = append(p, `","value":"`...)
+	} else {
+		p = append(p, `","value_base64":"`...)
+	}
+	r.prefix, r.suffix = p, []byte("\"}\n")
+	return r, len(r.prefix) + length + len(r.suffix), nil
+}
+
+// NextChunk fills the buffer and returns with the gate held, so that nobody who
+// takes power away acknowledges while the chunk is on its way.
+func (r *valueReply) NextChunk() ([]byte, error) {
+	r.ungate()
+	if r.finished {
+		return nil, io.EOF
+	}
+	if r.buf == nil {
+		var err error
+		if r.buf, err = secret.GetBuffer(); err != nil {
+			return nil, err
+		}
+		r.buf.B = append(r.buf.B, r.prefix...)
+	} else {
+		r.buf.B = r.buf.B[:0]
+	}
+	r.b.gate.RLock()
+	r.gated = true
+	if err := r.b.mayDeliver(&r.issued.Lease); err != nil {
+		return nil, err
+	}
+	return r.buf.B, r.fill()
+}
+
+// fill appends as much of the value as the buffer has room for.
+func (r *valueReply) fill() error {
+	return r.issued.Value.Use(func(v []byte) error {
+		room := cap(r.buf.B) - len(r.buf.B) - len(r.suffix)
+		rest := v[r.sent:]
+		if r.text {
+			rest = rest[:fits(rest, room)]
+			r.buf.B = secret.AppendJSON(r.buf.B, rest)
+		} else {
+			rest = rest[:min(len(rest), room/4*3)]
+			r.buf.B = base64.StdEncoding.AppendEncode(r.buf.B, rest)
+		}
+		if r.sent += len(rest); r.sent == len(v) {
+			r.buf.B = append(r.buf.B, r.suffix...)
+			r.finished = true
+		}
+		return nil
+	})
+}
+
+// fits returns how much of b can be escaped into room, at worst two bytes each,
+// without splitting a character.
+func fits(b []byte, room int) int {
+	if len(b) <= room/2 {
+		return len(b)
+	}
+	n := room / 2
+	for n > 0 && !utf8.RuneStart(b[n]) {
+		n--
+	}
+	return n
+}
+
+func (r *valueReply) ungate() {
+	if r.gated {
+		r.gated = false
+		r.b.gate.RUnlock()
+	}
+}
+
+// Done clears the buffer.
+func (r *valueReply) Done() {
+	r.ungate()
+	if r.buf != nil {
+		r.buf.Release()
+		r.buf = nil
+	}
+}
