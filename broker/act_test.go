@@ -20,7 +20,11 @@ import (
 const actVariable = "SECRETCTL_ACT"
 
 // acts is what such a process can do: act → its main.
-var acts = map[string]func(args []string) error{}
+var acts = map[string]func(args []string) error{
+	"ask":     actAsk,
+	"prepare": actPrepare,
+	"serve":   actServe,
+}
 
 func perform(name string, args []string) int {
 	act, ok := acts[name]

@@ -111,10 +111,13 @@ func (h *home) stores() map[string]providers.Store {
 }
 
 // open opens a broker, which the caller closes.
-func (h *home) open() (*broker.Broker, error) {
+func (h *home) open() (*broker.Broker, error) { return h.openWith(h.stores()) }
+
+// openWith is open with other stores.
+func (h *home) openWith(stores map[string]providers.Store) (*broker.Broker, error) {
 	return broker.Open(context.Background(), broker.Options{
 		Home: h.dir, Disk: h.disk, Clock: h.clock, UID: uint32(os.Getuid()), Version: "test",
-		Stores: h.stores(), Load: h.load, Warn: h.warn,
+		Stores: stores, Load: h.load, Warn: h.warn,
 	})
 }
 

@@ -50,14 +50,14 @@ func (b *Broker) Lease(ctx context.Context, c *Caller, req LeaseRequest) (*Issue
 	if !d.Allow {
 		return nil, b.denied(c, name, door, req.Reason, d)
 	}
-	entry, err := b.entry(name, req.Version)
+	version, err := b.version(name, req.Version)
 	if err != nil {
 		b.table.Cancel(id)
 		return nil, b.noEntry(c, name, door, req, err)
 	}
 	l := lease.Lease{
 		ID: id, Agent: c.Name(), UID: c.Peer.UID, PID: c.Peer.PID,
-		Secret: name, Version: entry.Current, Door: string(door), Pinned: req.Pinned,
+		Secret: name, Version: version, Door: string(door), Pinned: req.Pinned,
 		First: now.Wall, Issued: now.Wall, Expires: now.Wall.Add(d.TTL),
 		TTL: d.TTL, BootDeadline: now.Boot + d.TTL, Epoch: b.epoch.Load(),
 	}
@@ -105,7 +105,10 @@ func (b *Broker) decide(c *Caller, id lease.ID, now clock.Reading, name secret.N
 	asked := time.Duration(req.TTLSeconds) * time.Second
 	s := b.settings.Load()
 	return b.table.Reserve(id, c.Name(), now, func(counts grant.Counts) grant.Decision {
-		if c.owner {
+		switch {
+		case c.owner && name.Own():
+			return grant.Decision{Code: grant.CodeOwnSecret}
+		case c.owner:
 			if asked == 0 {
 				asked = s.Policy.DefaultTTL()
 			}
@@ -117,17 +120,19 @@ func (b *Broker) decide(c *Caller, id lease.ID, now clock.Reading, name secret.N
 	})
 }
 
-// entry finds the version a lease gets, in Current.
-func (b *Broker) entry(name secret.Name, version uint64) (ledger.Entry, error) {
+// version finds the version a lease gets: the one asked for, or the current.
+func (b *Broker) version(name secret.Name, asked uint64) (uint64, error) {
+	if asked == 0 {
+		return b.ledger.Current(name)
+	}
 	e, err := b.ledger.Get(name)
-	if err != nil || version == 0 {
-		return e, err
+	if err != nil {
+		return 0, err
 	}
-	if _, ok := e.Versions[version]; !ok {
-		return e, errNoVersion
+	if _, ok := e.Versions[asked]; !ok {
+		return 0, errNoVersion
 	}
-	e.Current = version
-	return e, nil
+	return asked, nil
 }
 
 var errNoVersion = errors.New("no such version")
@@ -172,13 +177,13 @@ func (b *Broker) Renew(ctx context.Context, c *Caller, id string) (*Issued, erro
 	if !d.Allow {
 		return nil, b.denied(c, old.Secret, grant.Door(old.Door), req.Reason, d)
 	}
-	e, err := b.ledger.Get(old.Secret)
+	current, err := b.ledger.Current(old.Secret)
 	if err != nil {
 		return nil, b.noEntry(c, old.Secret, grant.Door(old.Door), req, err)
 	}
 	l := old
 	if !l.Pinned {
-		l.Version = e.Current
+		l.Version = current
 	}
 	l.PID, l.Issued, l.Expires, l.TTL, l.BootDeadline = c.Peer.PID, now.Wall, now.Wall.Add(d.TTL), d.TTL, now.Boot+d.TTL
 	r := b.record(c, audit.EventRenew)
@@ -196,7 +201,7 @@ func (b *Broker) Renew(ctx context.Context, c *Caller, id string) (*Issued, erro
 // redecide is decide for a lease that is already counted: it leaves itself out.
 func (b *Broker) redecide(c *Caller, l *lease.Lease, now clock.Reading, req LeaseRequest) grant.Decision {
 	s := b.settings.Load()
-	if c.owner {
+	if c.owner { // its lease was never on one of the broker's own
 		return grant.Decision{Allow: true, Code: grant.CodeOwner, TTL: min(l.TTL, ownerTTL)}
 	}
 	return s.Policy.Decide(grant.Request{
@@ -317,6 +322,9 @@ func (b *Broker) denied(c *Caller, name secret.Name, door grant.Door, reason str
 		r.Grant = d.Rule.ID
 	}
 	b.log.Defer(r)
+	if c.owner {
+		return &Error{CodeDenied, fmt.Sprintf("%q is a credential of the broker's own, which is nobody's lease", name), "the age program opens it: age -d -i identity.txt vault/…/@1.age"}
+	}
 	switch d.Code {
 	case grant.CodeMaxLeases, grant.CodeLeasesPerHour:
 		return &Error{CodeLimit, "the limit of the grant is reached (" + string(d.Code) + ")", "end a lease, or wait"}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -111,10 +112,11 @@ func fail(w http.ResponseWriter, err error) {
 }
 
 // refusal is what a connection is told that is not let in: it is written before
-// anything of it is read.
+// anything of it is read. It says how long it is, since closing a connection of
+// which something was not read cuts it off with a reset, not an end.
 var refusal = func() []byte {
 	body := `{"error":{"code":"denied","message":"` + errStranger.Message + `","hint":"` + errStranger.Hint + `"}}` + "\n"
-	return []byte("HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n" + body)
+	return fmt.Appendf(nil, "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
 }()
 
 // Listen makes one of the sockets.

@@ -95,7 +95,10 @@ func (e *Entry) Order(wanted uint64) {
 }
 
 // Ledger is the open ledger. It is safe for concurrent use.
-type Ledger struct{ db durable.DB }
+type Ledger struct {
+	db     durable.DB
+	recent recent
+}
 
 // Create makes an empty ledger under this file name.
 func Create(d durable.Disk, name string) error {
@@ -139,7 +142,7 @@ func open(d durable.Disk, name string) (*Ledger, error) {
 		db.Close()
 		return nil, err
 	}
-	return &Ledger{db}, nil
+	return &Ledger{db: db}, nil
 }
 
 // Rebuild replaces the ledger by one that has these entries. The one before
@@ -204,6 +207,7 @@ func (e *Entry) unmarshal(name secret.Name, b []byte) error {
 
 // Put writes entries, durably and all at once, each as a change of its own.
 func (l *Ledger) Put(entries ...*Entry) error {
+	defer l.recent.forget(entries)
 	return l.db.Update(func(tx durable.Tx) error {
 		for _, e := range entries {
 			if err := put(tx, e); err != nil {
