@@ -176,7 +176,10 @@ func (b *Broker) endBatchLocked(c *Caller, why string, batch []lease.Lease) erro
 	}
 	if err := b.log.AppendAll(records); err != nil {
 		b.Warn(fmt.Sprintf("recording %d revoked leases: %v", len(records), err))
-		return nil // durable in halt, which keeps them until the log can take them
+		for _, r := range records {
+			b.log.Defer(r) // durable in halt all the while
+		}
+		return nil
 	}
 	for _, l := range batch {
 		b.logged[l.ID] = true
