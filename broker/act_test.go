@@ -22,6 +22,7 @@ const actVariable = "SECRETCTL_ACT"
 // acts is what such a process can do: act → its main.
 var acts = map[string]func(args []string) error{
 	"ask":     actAsk,
+	"hold":    actHold,
 	"prepare": actPrepare,
 	"serve":   actServe,
 }

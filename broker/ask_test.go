@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -30,6 +31,7 @@ type reply struct {
 	Body   string
 	Header http.Header
 	Err    string // the connection ended without an answer
+	Took   time.Duration
 }
 
 // code is the code of an error's answer, "" for an answer that is none.
@@ -75,7 +77,10 @@ func actAsk([]string) error {
 	}
 	replies := make([]reply, 0, len(questions))
 	for _, q := range questions {
-		replies = append(replies, q.ask())
+		began := time.Now()
+		r := q.ask()
+		r.Took = time.Since(began)
+		replies = append(replies, r)
 	}
 	return json.NewEncoder(os.Stdout).Encode(replies)
 }

@@ -137,13 +137,16 @@ func (b *Broker) Listen(s Socket, path string) (*sock.Listener, error) {
 // left.
 func (b *Broker) connectionLimit(uint32) int {
 	s := b.settings.Load()
-	share := (openFiles() - reservedFiles) / max(len(s.agents), 1)
+	share := (openFiles() - reservedFiles) / filesEach / max(len(s.agents), 1)
 	return max(min(s.Broker.MaxConnections, share), 1)
 }
 
 // reservedFiles are the descriptors kept from agents: the files of the home,
 // the listeners and the owner's connections.
 const reservedFiles = 40
+
+// filesEach is how many descriptors a connection costs: it and its peer's pidfd.
+const filesEach = 2
 
 // Serve answers on a socket until ctx is done, then lets the requests that are
 // being answered finish for a moment.

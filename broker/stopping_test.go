@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -157,7 +158,7 @@ func TestRevokeNothing(t *testing.T) {
 // needs room fails.
 type full struct {
 	durable.Disk
-	on bool
+	on atomic.Bool
 }
 
 func (d *full) OpenFile(name string, flag int, perm fs.FileMode) (durable.File, error) {
@@ -174,14 +175,14 @@ type fullFile struct {
 }
 
 func (f fullFile) Write(b []byte) (int, error) {
-	if f.d.on {
+	if f.d.on.Load() {
 		return 0, syscall.ENOSPC
 	}
 	return f.File.Write(b)
 }
 
 func (f fullFile) WriteAt(b []byte, at int64) (int, error) {
-	if f.d.on {
+	if f.d.on.Load() {
 		return 0, syscall.ENOSPC
 	}
 	return f.File.WriteAt(b, at)
@@ -199,7 +200,7 @@ func TestStopOnFullDisk(t *testing.T) {
 	set(t, b, "weather", "sunny")
 	one, two, three := leaseWeather(t, b), leaseWeather(t, b), leaseWeather(t, b)
 
-	disk.on = true
+	disk.on.Store(true)
 	_, err = b.Lease(t.Context(), b.Agent(agentUID), broker.LeaseRequest{Secret: "weather"})
 	require.ErrorIs(t, err, broker.ErrStoreUnavailable)
 	_, err = b.Renew(t.Context(), b.Agent(agentUID), one.ID.String())
@@ -211,19 +212,19 @@ func TestStopOnFullDisk(t *testing.T) {
 	require.NoError(t, b.Release(b.Agent(agentUID), two.ID.String()))
 	require.Len(t, b.Leases(broker.Owner()), 1)
 
-	disk.on = false
+	disk.on.Store(false)
 	renewed, err := b.Renew(t.Context(), b.Agent(agentUID), three.ID.String())
 	require.NoError(t, err, "room again")
 	require.Equal(t, "sunny", reveal(t, renewed.Value))
 	require.NoError(t, b.Degraded())
 	require.Contains(t, h.log(), "revoke "+one.ID.String(), "what was revoked meanwhile is recorded late")
 
-	disk.on = true
+	disk.on.Store(true)
 	_, err = b.Kill(broker.Owner())
 	require.NoError(t, err)
 	require.ErrorIs(t, b.Resume(broker.Owner()), broker.ErrStoreUnavailable, "resuming gives power: no record, no resume")
 	_ = b.Close() // the last checkpoint finds no room
-	disk.on = false
+	disk.on.Store(false)
 	b = h.broker()
 	_, err = b.Lease(t.Context(), b.Agent(agentUID), broker.LeaseRequest{Secret: "weather"})
 	require.ErrorIs(t, err, broker.ErrKilled)
@@ -254,8 +255,8 @@ func TestRevokeMoreThanHaltHolds(t *testing.T) {
 	for range halt.MaxRevoked + 2 {
 		ids = append(ids, leaseWeather(t, b).ID)
 	}
-	disk.on = true
-	defer func() { disk.on = false }()
+	disk.on.Store(true)
+	defer func() { disk.on.Store(false) }()
 	for i, id := range ids[:halt.MaxRevoked+1] {
 		_, err := b.Revoke(broker.Owner(), broker.Selection{IDs: []string{id.String()}})
 		require.NoError(t, err, i)

@@ -1,0 +1,168 @@
+package broker_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"secretctl/broker"
+)
+
+// actHold is the act of opening as many connections as it is told, sending the
+// beginning of a request on each, and holding them until stdin ends.
+func actHold(args []string) error {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	limit := unix.Rlimit{Cur: uint64(n) + 64, Max: uint64(n) + 64}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	held := 0
+	for range n {
+		conn, err := net.Dial("unix", args[0])
+		for try := 0; errors.Is(err, unix.EAGAIN) && try < 1000; try++ {
+			<-time.After(time.Millisecond) // the backlog is full
+			conn, err = net.Dial("unix", args[0])
+		}
+		if err != nil {
+			continue
+		}
+		defer conn.Close()
+		if _, err := fmt.Fprint(conn, "POST /v1/leases HTTP/1.1\r\n"); err == nil {
+			held++
+		}
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(held); err != nil {
+		return err
+	}
+	_, _ = os.Stdin.Read(make([]byte, 1))
+	return nil
+}
+
+// hold has another uid hold n connections until release is called.
+func (h *home) hold(uid uint32, n int) (held int, release func()) {
+	cmd := as(h.t, uid, "hold", h.path(broker.AgentSocket), strconv.Itoa(n))
+	in, err := cmd.StdinPipe()
+	require.NoError(h.t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(h.t, err)
+	require.NoError(h.t, cmd.Start())
+	require.NoError(h.t, json.NewDecoder(out).Decode(&held))
+	return held, func() { in.Close(); _ = cmd.Wait() }
+}
+
+// answered asks n times as an honest uid and returns how long the answers took,
+// sorted.
+func (h *home) answered(t *testing.T, socket broker.Socket, uid uint32, n int) (took []time.Duration) {
+	q := question{h.path(socket), "POST /v1/leases", `{"secret":"weather"}`}
+	questions := slices.Repeat([]question{q}, n)
+	for _, r := range askAs(t, uid, questions...) {
+		require.Equal(t, http.StatusCreated, r.Status, "%s%s", r.Body, r.Err)
+		took = append(took, r.Took)
+	}
+	slices.Sort(took)
+	return took
+}
+
+// weatherProcess is a broker in a process of its own with one secret.
+func weatherProcess(t *testing.T, config string, args ...string) (*home, *process) {
+	needRoot(t)
+	h := newHome(t, config)
+	b, err := h.open()
+	require.NoError(t, err)
+	set(t, b, "weather", "sunny")
+	require.NoError(t, b.Close())
+	return h, h.start("serve", args...)
+}
+
+// TestTenThousand: ten thousand half-open connections cost memory in measure,
+// and an honest caller waits no longer for them.
+func TestTenThousand(t *testing.T) {
+	var limit unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	// A container may not raise its limit, and a connection costs the broker two.
+	n := min(10_000, int(min(limit.Max, 1<<20)-300)/2)
+	require.Greater(t, n, 4_000, "RLIMIT_NOFILE is too low here: ulimit -Hn 20000")
+	// One agent, or each would get half of the descriptors.
+	h, p := weatherProcess(t, strings.SplitAfter(grants, "uid = 61001")[0]+"\n[broker]\nmax_connections = 20000\nowners = [61002]\n")
+	held, release := h.hold(agentUID, n)
+	defer release()
+	require.Greater(t, held, n-100)
+	took := h.answered(t, broker.OwnerSocket, otherUID, 200)
+	p99, rss := took[len(took)*99/100], residentMiB(t, p.Process.Pid)
+	t.Logf("%d half-open connections: RSS %d MiB, an honest caller's p99 %v", held, rss, p99)
+	if !raceEnabled { // its shadow memory is not the broker's
+		require.Less(t, rss, 300)
+	}
+}
+
+func residentMiB(t *testing.T, pid int) int {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(status), "VmRSS:")
+	require.True(t, ok)
+	kib, err := strconv.Atoi(strings.Fields(rest)[0])
+	require.NoError(t, err)
+	return kib >> 10
+}
+
+// TestFdExhaust: with few descriptors and a uid that takes all it can get, the
+// other agent and the owner are answered within a second.
+func TestFdExhaust(t *testing.T) {
+	h, p := weatherProcess(t, grants)
+	limit := unix.Rlimit{Cur: 64, Max: 64}
+	require.NoError(t, unix.Prlimit(p.Process.Pid, unix.RLIMIT_NOFILE, &limit, nil))
+	_, release := h.hold(agentUID, 200)
+	defer release()
+	for range 5 {
+		took := h.answered(t, broker.AgentSocket, otherUID, 4)
+		require.Less(t, took[len(took)-1], time.Second)
+		began := time.Now()
+		_, err := h.client(broker.OwnerSocket).Status(t.Context())
+		require.NoError(t, err)
+		require.Less(t, time.Since(began), time.Second)
+	}
+}
+
+// TestSlowloris: a thousand clients that send a byte a second are all cut by the
+// time a whole request must have come.
+func TestSlowloris(t *testing.T) {
+	const clients = 1000
+	h := newHome(t, strings.Replace(grants, "61001", fmt.Sprint(os.Getuid()), 1)+"[broker]\nmax_connections = 2000\n")
+	h.serve(h.broker())
+	began := time.Now()
+	var conns []net.Conn
+	for range clients {
+		conn, err := net.Dial("unix", h.path(broker.AgentSocket))
+		require.NoError(t, err)
+		defer conn.Close()
+		conns = append(conns, conn)
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	open := conns
+	for i := 0; len(open) > 0; i++ {
+		require.Less(t, time.Since(began), 10*time.Second, "%d clients are still there", len(open))
+		open = slices.DeleteFunc(open, func(c net.Conn) bool {
+			_, err := c.Write([]byte("POST /v1/leases HTTP/1.1\r\n"[i : i+1]))
+			return err != nil
+		})
+		if len(open) > 0 {
+			<-tick.C
+		}
+	}
+	require.Less(t, time.Since(began), 8*time.Second)
+}
