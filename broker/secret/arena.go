@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -40,23 +41,52 @@ func newArena(size int) (*arena, error) {
 	return &arena{mem: mem, free: []span{{0, size}}, lock: lock}, nil
 }
 
+// rounded is how much is taken for n bytes: never nothing, so that no two
+// allocations begin at one address.
+func rounded(n int) int { return max((n+grain-1)/grain*grain, grain) }
+
 // alloc returns n zero bytes whose capacity is what was taken.
 func (a *arena) alloc(n int) ([]byte, error) {
-	size := max((n+grain-1)/grain*grain, grain)
+	size := rounded(n)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i, s := range a.free {
-		if s.size < size {
-			continue
+		if s.size >= size {
+			a.takeLocked(i, size)
+			return a.mem[s.at : s.at+n : s.at+size], nil
 		}
-		if s.size == size {
-			a.free = slices.Delete(a.free, i, i+1)
-		} else {
-			a.free[i] = span{s.at + size, s.size - size}
-		}
-		return a.mem[s.at : s.at+n : s.at+size], nil
 	}
 	return nil, ErrFull
+}
+
+// extend makes what alloc returned n bytes long, where the memory after it is
+// free: nothing is copied, and a large value never needs its memory twice.
+func (a *arena) extend(b []byte, n int) ([]byte, bool) {
+	at, size := a.offset(b), rounded(n)
+	end, more := at+cap(b), size-cap(b)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i, ok := a.findLocked(end)
+	if !ok || a.free[i].size < more {
+		return nil, false
+	}
+	a.takeLocked(i, more)
+	return a.mem[at : at+n : at+size], true
+}
+
+// takeLocked takes size bytes off the beginning of a free span.
+func (a *arena) takeLocked(i, size int) {
+	if s := a.free[i]; s.size > size {
+		a.free[i] = span{s.at + size, s.size - size}
+	} else {
+		a.free = slices.Delete(a.free, i, i+1)
+	}
+}
+
+// findLocked returns the place in the list of the free span that begins at the
+// offset, or where one would go.
+func (a *arena) findLocked(at int) (i int, found bool) {
+	return slices.BinarySearchFunc(a.free, at, func(s span, at int) int { return s.at - at })
 }
 
 // release clears what alloc returned and takes it back.
@@ -66,15 +96,16 @@ func (a *arena) release(b []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	at := a.offset(b)
-	i, _ := slices.BinarySearchFunc(a.free, at, func(s span, at int) int { return s.at - at })
+	i, _ := a.findLocked(at)
 	a.free = slices.Insert(a.free, i, span{at, len(b)})
-	a.joinWithNext(i)
+	a.joinLocked(i)
 	if i > 0 {
-		a.joinWithNext(i - 1)
+		a.joinLocked(i - 1)
 	}
 }
 
-func (a *arena) joinWithNext(i int) {
+// joinLocked makes one free span of the i-th and the next if they are adjacent.
+func (a *arena) joinLocked(i int) {
 	if i+1 < len(a.free) && a.free[i].at+a.free[i].size == a.free[i+1].at {
 		a.free[i].size += a.free[i+1].size
 		a.free = slices.Delete(a.free, i+1, i+2)
@@ -98,7 +129,7 @@ func Lock() error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(a.lock, p.lock); err != nil {
+	if err := cmp.Or(a.lock, p.lock); err != nil {
 		return fmt.Errorf("locking %d MiB of memory for values: %w (raise RLIMIT_MEMLOCK: ulimit -l 8192, or LimitMEMLOCK=8M in the unit)", (arenaSize+poolSize)>>20, err)
 	}
 	return nil

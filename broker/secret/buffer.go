@@ -10,8 +10,12 @@ const BufferSize = 16 << 10
 const poolSize = 64 * BufferSize
 
 // Buffer is locked memory for bytes on their way out. B has length 0 and
-// capacity [BufferSize] when it is taken from the pool.
-type Buffer struct{ B []byte }
+// capacity [BufferSize] when it is taken from the pool; whoever appends more
+// than that appends to the Go heap.
+type Buffer struct {
+	B   []byte
+	own []byte // what B was taken as
+}
 
 type buffers struct {
 	idle chan *Buffer
@@ -25,7 +29,8 @@ var pool = sync.OnceValues(func() (*buffers, error) {
 	}
 	p := &buffers{idle: make(chan *Buffer, poolSize/BufferSize), lock: lock}
 	for at := 0; at < poolSize; at += BufferSize {
-		p.idle <- &Buffer{mem[at : at : at+BufferSize]}
+		own := mem[at : at : at+BufferSize]
+		p.idle <- &Buffer{own, own}
 	}
 	return p, nil
 })
@@ -43,8 +48,8 @@ func GetBuffer() (*Buffer, error) {
 // Release clears the buffer and gives it back.
 func (b *Buffer) Release() {
 	p, _ := pool() // made before b was
-	b.B = b.B[:cap(b.B)]
-	clear(b.B)
-	b.B = b.B[:0]
+	clear(b.B[:cap(b.B)])
+	clear(b.own[:cap(b.own)])
+	b.B = b.own
 	p.idle <- b
 }

@@ -43,14 +43,14 @@ func badSegment(s string) string {
 	if s[0] == '-' || s[0] == '.' {
 		return fmt.Sprintf("the part %q begins with %q", s, s[:1])
 	}
-	for i := range len(s) {
-		switch c := s[i]; {
+	for i, c := range s {
+		switch {
 		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '-':
 		case c == '.' && i+1 < len(s) && s[i+1] != '.':
 		case c == '.':
 			return fmt.Sprintf("the part %q has a dot that nothing follows", s)
 		default:
-			return fmt.Sprintf("it has %q", rune(c))
+			return fmt.Sprintf("it has %q", c)
 		}
 	}
 	return ""
