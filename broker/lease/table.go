@@ -1,10 +1,10 @@
 package lease
 
 import (
+	"bytes"
+	"container/heap"
 	"slices"
-	"strings"
 	"sync"
-	"time"
 
 	"secretctl/broker/clock"
 	"secretctl/broker/grant"
@@ -27,15 +27,22 @@ type Table struct {
 	mu       sync.Mutex
 	epoch    uint64             // leases of an earlier one are dead
 	bootID   string             // the boot that BootDeadline counts in
-	leases   map[ID]*Lease      // id → lease
+	leases   map[ID]*row        // id → lease
 	reserved map[ID]reservation // decided, record not yet durable
 	agents   map[string]int     // agent → leases held, reservations included
 	rules    map[string]*usage  // grant id → what it has given
 	versions map[held]int       // secret version → leases that hold it
-	ends     map[int64][]ID     // boot second → leases that may end in it
-	swept    int64              // every boot second up to here has been swept
-	last     clock.Reading      // the latest reading any record carries
+	ends     ends               // the leases again, by when they end
+	last     clock.Reading      // the latest readings the records carry; Boot of boot bootID
 	free     func(secret.Name, uint64)
+}
+
+// row is a lease and what the table knows besides.
+type row struct {
+	Lease
+	at      int  // place in Table.ends
+	foreign bool // BootDeadline counts in an earlier boot than Table.bootID
+	stepped bool // the wall clock has gone back since Expires was set
 }
 
 type reservation struct {
@@ -55,12 +62,13 @@ func NewTable(free func(secret.Name, uint64)) *Table {
 }
 
 func (t *Table) clearLocked() {
-	t.leases = make(map[ID]*Lease)
+	t.epoch, t.bootID, t.last = 0, "", clock.Reading{}
+	t.leases = make(map[ID]*row)
 	t.reserved = make(map[ID]reservation)
 	t.agents = make(map[string]int)
 	t.rules = make(map[string]*usage)
 	t.versions = make(map[held]int)
-	t.ends = make(map[int64][]ID)
+	t.ends = nil
 }
 
 // Reserve runs decide with the counts as they are at this moment and, when it
@@ -124,11 +132,11 @@ func (t *Table) Counts(now clock.Reading) grant.Counts { return lockedCounts{t, 
 func (t *Table) Get(id ID, now clock.Reading) (Lease, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l, ok := t.leases[id]
-	if !ok || l.Over(now) {
+	r, ok := t.leases[id]
+	if !ok || r.Over(now) {
 		return Lease{}, false
 	}
-	return *l, true
+	return r.Lease, true
 }
 
 // List returns the leases in force that keep accepts (nil: all), oldest
@@ -136,9 +144,9 @@ func (t *Table) Get(id ID, now clock.Reading) (Lease, bool) {
 func (t *Table) List(now clock.Reading, keep func(*Lease) bool) []Lease {
 	t.mu.Lock()
 	var out []Lease
-	for _, l := range t.leases {
-		if !l.Over(now) && (keep == nil || keep(l)) {
-			out = append(out, *l)
+	for _, r := range t.leases {
+		if !r.Over(now) && (keep == nil || keep(&r.Lease)) {
+			out = append(out, r.Lease)
 		}
 	}
 	t.mu.Unlock()
@@ -146,7 +154,7 @@ func (t *Table) List(now clock.Reading, keep func(*Lease) bool) []Lease {
 		if c := a.Issued.Compare(b.Issued); c != 0 {
 			return c
 		}
-		return strings.Compare(a.ID.String(), b.ID.String())
+		return bytes.Compare(a.ID[:], b.ID[:])
 	})
 	return out
 }
@@ -173,14 +181,22 @@ func (t *Table) Drop(ids ...ID) int {
 	var freed []held
 	n := 0
 	for _, id := range ids {
-		if l, ok := t.leases[id]; ok {
-			freed = t.dropLocked(l, freed)
+		if r, ok := t.leases[id]; ok {
+			freed = t.dropLocked(r, freed)
 			n++
 		}
 	}
 	t.mu.Unlock()
 	t.tell(freed)
 	return n
+}
+
+// Epoch returns the epoch the table is in: the latest that [Table.MoveEpoch] or
+// a record has named. A lease of an earlier one never comes into force.
+func (t *Table) Epoch() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.epoch
 }
 
 // MoveEpoch ends every lease of an epoch before this one. It returns how many
@@ -198,62 +214,33 @@ func (t *Table) moveEpochLocked(epoch uint64) (n int, freed []held) {
 		return 0, nil
 	}
 	t.epoch = epoch
-	for _, l := range t.leases {
-		if l.Epoch < epoch {
-			freed = t.dropLocked(l, freed)
+	for _, r := range t.leases {
+		if r.Epoch < epoch {
+			freed = t.dropLocked(r, freed)
 			n++
 		}
 	}
 	return n, freed
 }
 
-// Sweep forgets the leases that have run out. The cost is that of the leases
-// that end, not of those that are held. It returns how many ended.
-func (t *Table) Sweep(now clock.Reading) int {
-	t.mu.Lock()
-	var freed []held
-	n := 0
-	for upto := int64(now.Boot / time.Second); t.swept < upto; t.swept++ {
-		if len(t.ends) == 0 {
-			t.swept = upto
-			break
-		}
-		ids := t.ends[t.swept]
-		delete(t.ends, t.swept)
-		for _, id := range ids {
-			// A renewed lease is listed under each of its ends; only the last counts.
-			if l, ok := t.leases[id]; ok && l.Over(now) {
-				freed = t.dropLocked(l, freed)
-				n++
-			}
-		}
+// putLocked puts a lease in force, in place of an earlier state of it.
+func (t *Table) putLocked(r *row) (freed []held) {
+	if old, ok := t.leases[r.ID]; ok {
+		freed = t.dropLocked(old, nil)
 	}
-	t.mu.Unlock()
-	t.tell(freed)
-	return n
-}
-
-// addLocked puts l in force, replacing an earlier state of the same lease.
-func (t *Table) addLocked(l *Lease, freed []held) []held {
-	if old, ok := t.leases[l.ID]; ok {
-		freed = t.dropLocked(old, freed)
-	}
-	if r, ok := t.reserved[l.ID]; ok {
-		t.unreserveLocked(l.ID, r)
-	}
-	t.leases[l.ID] = l
-	t.agents[l.Agent]++
-	t.usageLocked(l.Rule).live++
-	t.versions[held{l.Secret, l.Version}]++
-	end := max(int64(l.BootDeadline/time.Second)+1, t.swept)
-	t.ends[end] = append(t.ends[end], l.ID)
+	t.leases[r.ID] = r
+	t.agents[r.Agent]++
+	t.usageLocked(r.Rule).live++
+	t.versions[held{r.Secret, r.Version}]++
+	heap.Push(&t.ends, r)
 	return freed
 }
 
-func (t *Table) dropLocked(l *Lease, freed []held) []held {
-	delete(t.leases, l.ID)
-	t.releaseCountsLocked(l.Agent, l.Rule)
-	h := held{l.Secret, l.Version}
+func (t *Table) dropLocked(r *row, freed []held) []held {
+	delete(t.leases, r.ID)
+	heap.Remove(&t.ends, r.at)
+	t.releaseCountsLocked(r.Agent, r.Rule)
+	h := held{r.Secret, r.Version}
 	if t.versions[h]--; t.versions[h] == 0 {
 		delete(t.versions, h)
 		freed = append(freed, h)

@@ -19,54 +19,68 @@ type usage struct {
 	issued   [minutes]uint32
 }
 
-// turn makes m the current minute, forgetting those that fell out of the hour.
-// A clock that went back keeps counting in the minute it had reached.
-func (u *usage) turn(m int64) {
-	if m <= u.minute {
-		return
-	}
+func minuteOf(at time.Time) int64 { return max(at.Unix()/60, 0) }
+
+// count counts a lease issued at this time. Between two calls of back, times
+// only grow; one that does not counts in the minute reached before.
+func (u *usage) count(at time.Time) {
+	m := minuteOf(at)
 	for i := max(u.minute+1, m-minutes+1); i <= m; i++ {
 		u.issued[i%minutes] = 0
 	}
-	u.minute = m
-}
-
-func (u *usage) count(at time.Time) {
-	u.turn(at.Unix() / 60)
+	u.minute = max(u.minute, m)
 	u.issued[u.minute%minutes]++
 }
 
+// back makes the minute of at the current one after the clock has gone back to
+// it. What was counted keeps its age: setting the clock back forgets nothing,
+// and what it had run ahead of does not count for longer than an hour more.
+func (u *usage) back(at time.Time) {
+	m := minuteOf(at)
+	if m >= u.minute {
+		return
+	}
+	var moved [minutes]uint32
+	for age := range int64(minutes) {
+		moved[(m-age+minutes)%minutes] = u.issued[(u.minute-age+minutes)%minutes]
+	}
+	u.minute, u.issued = m, moved
+}
+
+// lastHour returns how many leases were issued in the hour before now. Of a
+// clock that went back it knows nothing until back is called, and counts all.
 func (u *usage) lastHour(now time.Time) int {
-	u.turn(now.Unix() / 60)
 	n := 0
-	for _, c := range u.issued {
-		n += int(c)
+	for i := max(u.minute, minuteOf(now)) - minutes + 1; i <= u.minute; i++ {
+		n += int(u.issued[(i+minutes)%minutes])
 	}
 	return n
 }
 
 // byMinute is what was issued in each minute that still counts.
-func (u *usage) byMinute() map[int64]int {
-	m := make(map[int64]int)
-	for i := u.minute - minutes + 1; i <= u.minute; i++ {
-		if i >= 0 && u.issued[i%minutes] > 0 {
-			m[i] = int(u.issued[i%minutes])
+func (u *usage) byMinute() map[int64]uint32 {
+	m := make(map[int64]uint32)
+	for i := max(u.minute-minutes+1, 0); i <= u.minute; i++ {
+		if n := u.issued[i%minutes]; n > 0 {
+			m[i] = n
 		}
 	}
 	return m
 }
 
-func (u *usage) restore(m map[int64]int) {
-	var latest int64
+// restore takes byMinute back. It reports whether m can be from there, with the
+// clock at last.
+func (u *usage) restore(m map[int64]uint32, last time.Time) bool {
 	for at := range m {
-		latest = max(latest, at)
+		u.minute = max(u.minute, at)
 	}
-	u.turn(latest)
 	for at, n := range m {
-		if at >= 0 && at > latest-minutes {
-			u.issued[at%minutes] = uint32(n)
+		if at < 0 || at <= u.minute-minutes || at > minuteOf(last) {
+			return false
 		}
+		u.issued[at%minutes] = n
 	}
+	return true
 }
 
 func (t *Table) usageLocked(rule string) *usage {
@@ -84,11 +98,18 @@ type counts struct {
 	now time.Time
 }
 
-func (c counts) Live(rule string) int { return c.t.usageLocked(rule).live }
+func (c counts) Live(rule string) int {
+	if u, ok := c.t.rules[rule]; ok {
+		return u.live
+	}
+	return 0
+}
 
 func (c counts) LastHour(rule string) int {
-	u := c.t.usageLocked(rule)
-	return u.lastHour(c.now) + u.reserved
+	if u, ok := c.t.rules[rule]; ok {
+		return u.lastHour(c.now) + u.reserved
+	}
+	return 0
 }
 
 // lockedCounts is the same from outside the lock.
