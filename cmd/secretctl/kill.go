@@ -1,0 +1,81 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"secretctl/broker"
+	"secretctl/broker/durable"
+	"secretctl/sock"
+)
+
+func killCommand(w *world) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "kill",
+		Short: "end every lease and hand out nothing more",
+		Long: `Turns the kill switch on: every lease ends and nothing is handed out until
+resume, across restarts. It does not ask. It works without a broker too: the
+next one starts killed.
+
+When kill returns 0 it is in force and on the disk. Exit code 1 with "in force,
+but not durable" means that it holds until the broker stops.`,
+		Example: "  secretctl kill",
+		Args:    takes(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			err := w.asOwner(c.Context(), func(client *broker.Client) error {
+				ended, err := client.Kill(c.Context())
+				if err != nil {
+					return err
+				}
+				w.say("the kill switch is on: nothing is handed out")
+				w.hint("to end it: secretctl resume")
+				return w.printEnded(asJSON, ended)
+			})
+			if _, named := w.namedSocket(); errors.Is(err, sock.ErrNotRunning) && !named {
+				return w.killOffline(asJSON, err)
+			}
+			return err
+		},
+	}
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+// killOffline turns the kill switch on in a home whose broker is down. Where
+// there is no home it returns the error that led here.
+func (w *world) killOffline(asJSON bool, notRunning error) error {
+	h, err := w.home()
+	if err != nil {
+		return err
+	}
+	disk, err := h.own()
+	if errors.Is(err, errNoHome) {
+		return notRunning
+	} else if err != nil {
+		return err
+	}
+	lock, err := disk.Lock()
+	if errors.Is(err, durable.ErrLocked) {
+		return hinted(errors.New("a broker has the home, but it does not answer: the kill switch is not on"), "end that process, then: secretctl kill")
+	} else if err != nil {
+		return err
+	}
+	defer lock.Close()
+	unrecorded, err := broker.KillOffline(disk, w.clock)
+	if err != nil {
+		return err
+	}
+	if unrecorded != nil {
+		w.say("the kill switch is on, but the audit log could not take it: %v", unrecorded)
+	}
+	w.say("the kill switch is on: no broker runs, and the next one starts killed")
+	w.hint("to end it: secretctl serve, then: secretctl resume")
+	if asJSON {
+		return w.printJSON(struct {
+			Ended *int `json:"ended"` // nobody was there to count them
+		}{})
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// stageDir is a directory that every uid can reach, with a copy of the test
+// binary that is called secretctl.
+var stageDir string
+
+// TestMain is also the main of the processes that scripts start: the test
+// binary under another name.
+func TestMain(m *testing.M) {
+	testscript.Main(staged{m}, map[string]func(){"secretctl": main, "as": as})
+}
+
+// staged runs the tests with the stage set, and looks for goroutines that were
+// left behind.
+type staged struct{ m *testing.M }
+
+func (s staged) Run() int {
+	if err := stage(); err != nil {
+		fmt.Fprintln(os.Stderr, "setting the stage:", err)
+		return 1
+	}
+	defer os.RemoveAll(stageDir)
+	code := s.m.Run()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func stage() (err error) {
+	if stageDir, err = os.MkdirTemp("", "stage"); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cover := filepath.Join(stageDir, "cover")
+	return errors.Join(os.Chmod(stageDir, 0o755), copyFile(self, filepath.Join(stageDir, "secretctl"), 0o755),
+		os.Mkdir(cover, 0o755), os.Chmod(cover, 0o777))
+}
+
+// as becomes another user for good and runs a command: as UID CMD ARGS….
+func as() {
+	err := func() error {
+		uid, err := strconv.Atoi(os.Args[1])
+		if err != nil {
+			return err
+		}
+		path := filepath.Join(os.Getenv("STAGE"), "secretctl")
+		if os.Args[2] != "secretctl" {
+			if path, err = exec.LookPath(os.Args[2]); err != nil {
+				return err
+			}
+		}
+		if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(uid), syscall.Setuid(uid), os.Chdir("/")); err != nil {
+			return err
+		}
+		// Coverage goes where every uid can write; that of tests is closed to it.
+		if err := os.Setenv("GOCOVERDIR", filepath.Join(os.Getenv("STAGE"), "cover")); err != nil {
+			return err
+		}
+		return syscall.Exec(path, os.Args[2:], os.Environ())
+	}()
+	fmt.Fprintln(os.Stderr, "as:", err)
+	os.Exit(125)
+}
+
+// gatherCoverage brings what the processes of other uids have covered to where
+// the test binary looks for it.
+func gatherCoverage(t *testing.T) {
+	dir := os.Getenv("GOCOVERDIR")
+	if dir == "" {
+		return
+	}
+	t.Cleanup(func() {
+		found, err := filepath.Glob(filepath.Join(stageDir, "cover", "*"))
+		require.NoError(t, err)
+		for _, path := range found {
+			require.NoError(t, copyFile(path, filepath.Join(dir, filepath.Base(path)), 0o600))
+		}
+	})
+}
+
+// needRoot fails or skips a test that needs a second uid.
+func needRoot(t *testing.T) {
+	if os.Getuid() == 0 {
+		return
+	}
+	if os.Getenv("SECRETCTL_TEST_STRICT") != "" {
+		t.Fatal("this test needs root: a second uid")
+	}
+	t.Skip("needs root: a second uid")
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"secretctl/broker"
+	"secretctl/broker/config"
+	"secretctl/broker/durable"
+	"secretctl/broker/secret"
+	"secretctl/sock"
+)
+
+const serveHelp = `Runs the broker in the foreground. On stderr it says "ready" with both sockets
+once it answers, how much the boundary to the agents is worth and why, and what
+the owner should know.
+
+SIGHUP puts the config in force again; one with a mistake changes nothing.
+SIGTERM and SIGINT stop cleanly, a second one at once.`
+
+func serveCommand(w *world) *cobra.Command {
+	var makeHome bool
+	c := &cobra.Command{
+		Use:     "serve",
+		Short:   "run the broker",
+		Long:    serveHelp,
+		Example: "  secretctl serve --init\n  secretctl service print systemd",
+		Args:    takes(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			return w.serve(c.Context(), makeHome)
+		},
+	}
+	c.Flags().BoolVar(&makeHome, "init", false, "make the home first, if there is none")
+	return c
+}
+
+// serve runs the broker until a signal ends it.
+func (w *world) serve(ctx context.Context, makeHome bool) error {
+	if err := fitToServe(); err != nil {
+		return err
+	}
+	if err := secret.Harden(); err != nil {
+		return err
+	}
+	if err := secret.Lock(); err != nil {
+		w.say("warning: %v", err)
+	}
+	h, err := w.home()
+	if err != nil {
+		return err
+	}
+	disk, err := h.own()
+	if errors.Is(err, errNoHome) && makeHome {
+		if err = w.makeHome(h); err == nil {
+			disk, err = h.own()
+		}
+	}
+	if err != nil {
+		return err
+	}
+
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // so that a second signal ends it at once
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	// Whoever read stderr may go away: that must not end the broker.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	// What net/http has to say it says to the standard logger.
+	log.SetFlags(0)
+	log.SetOutput(sayer{w})
+
+	s := &server{w: w, home: h, disk: disk}
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	return errors.Join(s.run(ctx, hangups), s.broker.Close())
+}
+
+// server is a broker with its sockets.
+type server struct {
+	w      *world
+	home   home
+	disk   durable.Disk
+	broker *broker.Broker
+
+	read   *config.Config // the last that was read whole
+	config *config.Config // the one in force
+}
+
+// open opens the broker.
+func (s *server) open(ctx context.Context) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this binary: %w", err)
+	}
+	s.broker, err = broker.Open(ctx, broker.Options{
+		Home: s.home.dir, Disk: s.disk, Clock: s.w.clock, UID: uint32(os.Geteuid()), Exe: exe,
+		Version: versionText(), Stores: stores(s.disk), Load: s.load,
+		Warn: func(text string) { s.w.say("%s", text) },
+	})
+	s.config = s.read
+	return err
+}
+
+func (s *server) load() (cfg *config.Config, err error) {
+	if cfg, err = s.home.load(s.disk); err == nil {
+		s.read = cfg
+	}
+	return cfg, err
+}
+
+// agentSocket returns where the agent's socket is to be.
+func (s *server) agentSocket() string {
+	if path := s.config.Broker.AgentSocket; path != "" {
+		return path
+	}
+	return s.home.socket(broker.AgentSocket)
+}
+
+// run answers on both sockets until ctx is done or one of them fails.
+func (s *server) run(ctx context.Context, hangups <-chan os.Signal) error {
+	if err := s.makeRun(); err != nil {
+		return err
+	}
+	paths := map[broker.Socket]string{broker.OwnerSocket: s.home.socket(broker.OwnerSocket), broker.AgentSocket: s.agentSocket()}
+	listeners := make(map[broker.Socket]*sock.Listener)
+	for socket, path := range paths {
+		l, err := s.broker.Listen(socket, path)
+		if err != nil {
+			return errors.Join(err, closeAll(listeners))
+		}
+		listeners[socket] = l
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, 3)
+	var running sync.WaitGroup
+	running.Go(func() { defer cancel(); failed <- s.broker.Run(ctx) })
+	for socket, l := range listeners {
+		running.Go(func() { defer cancel(); failed <- s.broker.Serve(ctx, socket, l) })
+	}
+	s.announce()
+	s.w.say("ready owner=%s agent=%s", paths[broker.OwnerSocket], paths[broker.AgentSocket])
+	s.reloads(ctx, hangups)
+	running.Wait()
+	err := errors.Join(<-failed, <-failed, <-failed, closeAll(listeners))
+	s.w.say("stopped")
+	return err
+}
+
+// makeRun makes the sockets' directory, which a backup may lack, passable.
+func (s *server) makeRun() error {
+	if err := durable.MkdirAll(s.disk, "run", 0o711); err != nil {
+		return fmt.Errorf("making the sockets' directory: %w", err)
+	}
+	if err := os.Chmod(filepath.Join(s.home.dir, "run"), 0o711); err != nil {
+		return fmt.Errorf("making the sockets' directory: %w", err)
+	}
+	return nil
+}
+
+func closeAll(listeners map[broker.Socket]*sock.Listener) error {
+	var errs []error
+	for _, l := range listeners {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// reloads puts the config in force again at every hangup until ctx is done.
+func (s *server) reloads(ctx context.Context, hangups <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+			s.reload()
+		}
+	}
+}
+
+func (s *server) reload() {
+	if err := s.broker.Reload(); err != nil {
+		s.w.report(err)
+		s.w.say("the config was not reloaded: the one before stays in force")
+		return
+	}
+	socket := s.agentSocket()
+	s.config = s.read
+	s.w.say("config reloaded")
+	if s.agentSocket() != socket {
+		s.w.say("agent_socket is looked at only when the broker starts: the agent's socket stays %s", socket)
+	}
+	s.announce()
+}
