@@ -1,7 +1,6 @@
 package broker_test
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -93,13 +92,4 @@ func as(t testing.TB, uid uint32, act string, args ...string) *exec.Cmd {
 		Pdeathsig:  syscall.SIGKILL,
 	}
 	return cmd
-}
-
-// does runs an act as another uid and returns what it printed.
-func does(t testing.TB, uid uint32, act string, args ...string) string {
-	cmd := as(t, uid, act, args...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	require.NoError(t, cmd.Run(), "%s as uid %d: %s", act, uid, errs.String())
-	return out.String()
 }

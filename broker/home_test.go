@@ -99,13 +99,6 @@ func (h *home) warn(s string) {
 	h.warned = append(h.warned, s)
 }
 
-// warnings returns what brokers have warned of.
-func (h *home) warnings() []string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return append([]string(nil), h.warned...)
-}
-
 func (h *home) stores() map[string]providers.Store {
 	return map[string]providers.Store{"age": age.New(h.disk, "vault")}
 }
