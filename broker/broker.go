@@ -134,7 +134,7 @@ func (b *Broker) openLog() {
 	b.boot.Store(int64(now.Boot))
 	log, err := audit.Open(b.Disk, AuditDir, b.Clock, audit.Options{
 		Apply: b.table.Apply, Snapshot: b.table.Snapshot, Restore: b.table.Restore,
-		OnCheckpoint: b.anchored.ship,
+		OnCheckpoint: b.anchored.ship, SegmentBytes: testOnlySegmentBytes,
 	})
 	if err != nil {
 		b.logErr = err
@@ -156,6 +156,10 @@ func (b *Broker) openLog() {
 		b.Warn(fmt.Sprintf("the audit log cannot be written: %v", err))
 	}
 }
+
+// testOnlySegmentBytes makes the log's segments short enough for tests to see
+// many; 0: the log's own choice.
+var testOnlySegmentBytes int64
 
 // dieAll moves the epoch on without a caller: the leases cannot be trusted.
 func (b *Broker) dieAll() {

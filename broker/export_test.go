@@ -15,3 +15,13 @@ func (b *Broker) Agent(uid uint32) *Caller {
 	}
 	return &Caller{Peer: &sock.Peer{UID: uid, GID: uid, PID: 1}, agent: a}
 }
+
+// Expire does what Run does every second.
+func (b *Broker) Expire() { b.expire() }
+
+// TidyLog does what Run does every minute.
+func (b *Broker) TidyLog() { b.tidyLog() }
+
+// SetSegmentBytes makes the logs opened from now on begin a new segment at this
+// size.
+func SetSegmentBytes(n int64) { testOnlySegmentBytes = n }

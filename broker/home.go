@@ -68,6 +68,9 @@ func Init(d durable.Disk, clk clock.Clock, makeIdentity func() error) error {
 	if err := audit.Create(d, AuditDir, clk); err != nil && !errors.Is(err, audit.ErrExists) {
 		return err
 	}
+	if err := appendAlone(d, clk, &audit.Record{Event: audit.EventInit}); err != nil {
+		return err
+	}
 	if err := durable.WriteFile(d, ConfigFile, config.Template(), 0o600); err != nil {
 		return fmt.Errorf("writing %s: %w", ConfigFile, err)
 	}

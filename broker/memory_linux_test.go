@@ -76,7 +76,7 @@ func TestMemScan(t *testing.T) {
 	opened := copies(t, p.Process.Pid, []byte(canary))
 	require.NotZero(t, opened, "a value that is leased is in memory: the scan finds it")
 	lease(50)
-	require.Equal(t, opened, copies(t, p.Process.Pid, []byte(canary)), "handing out left copies")
+	require.LessOrEqual(t, copies(t, p.Process.Pid, []byte(canary)), opened, "handing out left copies")
 
 	require.NoError(t, c.Release(t.Context(), held.LeaseID))
 	held.Value.Clear()
@@ -84,7 +84,7 @@ func TestMemScan(t *testing.T) {
 	require.Eventually(t, func() bool {
 		left = copies(t, p.Process.Pid, []byte(canary))
 		return left < opened
-	}, 2*time.Second, 50*time.Millisecond, "the cached value was not cleared")
+	}, 20*time.Second, 50*time.Millisecond, "the cached value was not cleared")
 	t.Logf("copies after the lease ended: 0 of the response path, %d of opening the age file", left)
 	require.NoError(t, p.stop())
 }

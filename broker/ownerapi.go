@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -222,7 +223,7 @@ func getCheck(r *request) error {
 	return r.reply(http.StatusOK, c)
 }
 
-// Explain says what the agent would get if it asked now, with a reason.
+// Explain says what the agent would get at most if it asked now, with a reason.
 func (b *Broker) Explain(agent string, name secret.Name, door grant.Door) (Check, error) {
 	s := b.settings.Load()
 	if _, ok := s.Agent(agent); !ok {
@@ -230,7 +231,7 @@ func (b *Broker) Explain(agent string, name secret.Name, door grant.Door) (Check
 	}
 	now := b.now()
 	d := s.Policy.Decide(grant.Request{
-		Agent: agent, Secret: name, Door: door, Reason: "check", At: now.Wall.Local(),
+		Agent: agent, Secret: name, Door: door, Reason: "check", TTL: s.Policy.MaxTTL(), At: now.Wall.Local(),
 	}, b.table.Counts(now))
 	out := Check{Agent: agent, Secret: string(name), Door: string(door), Allow: d.Allow, Reason: string(d.Code), TTLSeconds: int64(d.TTL / time.Second)}
 	if d.Rule != nil {
@@ -262,7 +263,10 @@ func getAudit(r *request) error {
 		return r.b.notRecorded(r.b.logErr)
 	}
 	if q.Get("follow") == "" {
-		r.b.audit(r.c, audit.Record{Event: audit.EventRead})
+		// Waited for, so that what was deferred before it is there to be read.
+		if err := r.b.log.Append(r.b.record(r.c, audit.EventRead)); err != nil {
+			r.b.Warn(fmt.Sprintf("recording that the log was read: %v", err))
+		}
 	} else if err := r.b.awaitRecord(r, from); err != nil {
 		return err
 	}

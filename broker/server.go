@@ -72,7 +72,7 @@ func (b *Broker) Handler(s Socket) http.Handler {
 		}
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, badRequest("there is no such method", "see secretctl help"))
+		fail(w, badRequest("there is no such method on the "+string(s)+"'s socket", "see secretctl help, and unset SECRETCTL_SOCKET"))
 	})
 	return mux
 }

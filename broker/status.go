@@ -35,7 +35,7 @@ type StoreStatus struct {
 // AuditStatus is the state of the log.
 type AuditStatus struct {
 	Records uint64  `json:"records"`
-	Head    string  `json:"head"` // the chain over all records, base64
+	Head    string  `json:"head"` // the chain over all records, base64url
 	OK      bool    `json:"ok"`
 	Error   *string `json:"error"`
 }

@@ -53,7 +53,7 @@ func TestLockdownSpeed(t *testing.T) {
 		conn, err := net.Dial("unix", h.path(broker.AgentSocket))
 		require.NoError(t, err)
 		defer conn.Close()
-		_, err = fmt.Fprintf(conn, "POST /v1/leases HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{\"secret\":\"weather\"}")
+		_, err = fmt.Fprintf(conn, "POST /v1/leases HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 20\r\n\r\n{\"secret\":\"weather\"}")
 		require.NoError(t, err)
 		conns = append(conns, conn)
 	}

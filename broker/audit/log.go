@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"sync"
@@ -36,7 +35,7 @@ const defaultSegmentBytes = 16 << 20
 // Head is where a log ends.
 type Head struct {
 	Seq   uint64 // of the last durable record; 0: none
-	Chain string // over all records, base64
+	Chain string // over all records, base64url
 	Err   error  // why no record can be written at this moment; nil when they can
 }
 
@@ -177,7 +176,7 @@ func (l *Log) Close() error {
 func (l *Log) Head() Head {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return Head{Seq: l.head.seq, Chain: base64.StdEncoding.EncodeToString(l.head.chain[:]), Err: l.head.err}
+	return Head{Seq: l.head.seq, Chain: b64.EncodeToString(l.head.chain[:]), Err: l.head.err}
 }
 
 // do has f called with the writer, after everything that is in the queue.
@@ -259,8 +258,10 @@ func (l *Log) lead(own *entry) {
 		}
 		l.mu.Unlock()
 		for _, e := range batch {
-			e.err = err
-			if e != own && !e.late {
+			if e.late {
+				continue // one that failed is in the queue again, and not ours
+			}
+			if e.err = err; e != own {
 				e.wake <- false
 			}
 		}

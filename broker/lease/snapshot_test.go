@@ -76,7 +76,7 @@ func requireEmpty(t require.TestingT, table *lease.Table) {
 // TestRestoreRefuses has snapshots that no table has made: each is an error
 // and leaves an empty table.
 func TestRestoreRefuses(t *testing.T) {
-	good := `{"format":1,"epoch":2,"boot_id":"b","last_wall_us":1772625600000000,"last_boot_ms":3600000,"leases":[` + goodLease + `],"issued":{"r":{"29543760":1}}}`
+	good := goodSnapshot
 	require.NoError(t, lease.NewTable(nil).Restore([]byte(good)))
 	for what, c := range map[string]struct{ from, to, err string }{
 		"empty":                      {good, "", "end of JSON"},
@@ -130,6 +130,8 @@ const (
 	goodID    = "00112233445566778899aabbccddeeff"
 	goodLease = `{"id":"` + goodID + `","agent":"openclaw","uid":502,"pid":1,"secret":"openai/api-key","version":3,"door":"value","grant":"r",` +
 		`"first_us":1772625600000000,"issued_us":1772625600000000,"expires_us":1772629200000000,"ttl_ms":3600000,"boot_deadline_ms":7200000,"epoch":2}`
+	goodSnapshot = `{"format":1,"epoch":2,"boot_id":"b","last_wall_us":1772625600000000,"last_boot_ms":3600000,"leases":[` + goodLease + `],` +
+		`"issued":{"r":{"29543760":1}}}`
 )
 
 func manyMinutes() string {
@@ -146,6 +148,7 @@ func FuzzRestore(f *testing.F) {
 	f.Add(full(f).table.Snapshot())
 	f.Add(lease.NewTable(nil).Snapshot())
 	f.Add(readFormat(f))
+	f.Add([]byte(strings.Replace(goodSnapshot, `"expires_us":1772629200000000`, `"expires_us":9223372036854775807`, 1)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		table := lease.NewTable(nil)
 		if table.Restore(b) != nil {

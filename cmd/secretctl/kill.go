@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,15 +27,7 @@ but not durable" means that it holds until the broker stops.`,
 		Example: "  secretctl kill",
 		Args:    takes(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			err := w.asOwner(c.Context(), func(client *broker.Client) error {
-				ended, err := client.Kill(c.Context())
-				if err != nil {
-					return err
-				}
-				w.say("the kill switch is on: nothing is handed out")
-				w.hint("to end it: secretctl resume")
-				return w.printEnded(asJSON, ended)
-			})
+			err := w.killRunning(c.Context(), asJSON)
 			if _, named := w.namedSocket(); errors.Is(err, sock.ErrNotRunning) && !named {
 				return w.killOffline(asJSON, err)
 			}
@@ -41,6 +36,30 @@ but not durable" means that it holds until the broker stops.`,
 	}
 	jsonFlag(c, &asJSON)
 	return c
+}
+
+// killTime is how long a broker may take to answer: whoever types kill must not
+// be left to wait for one that hangs.
+const killTime = 5 * time.Second
+
+// killRunning has the broker turn its kill switch on.
+func (w *world) killRunning(ctx context.Context, asJSON bool) error {
+	ctx, stop := context.WithTimeout(ctx, killTime)
+	defer stop()
+	err := w.asOwner(ctx, func(client *broker.Client) error {
+		ended, err := client.Kill(ctx)
+		if err != nil {
+			return err
+		}
+		w.say("the kill switch is on: nothing is handed out")
+		w.hint("to end it: secretctl resume")
+		return w.printEnded(asJSON, ended)
+	})
+	if err != nil && ctx.Err() != nil {
+		return hinted(fmt.Errorf("the broker has not answered in %v: it is not known whether the kill switch is on", killTime),
+			"end that process, then: secretctl kill")
+	}
+	return err
 }
 
 // killOffline turns the kill switch on in a home whose broker is down. Where

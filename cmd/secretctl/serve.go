@@ -54,20 +54,10 @@ func (w *world) serve(ctx context.Context, makeHome bool) error {
 	if err := secret.Lock(); err != nil {
 		w.say("warning: %v", err)
 	}
-	h, err := w.home()
+	h, disk, err := w.homeToServe(makeHome)
 	if err != nil {
 		return err
 	}
-	disk, err := h.own()
-	if errors.Is(err, errNoHome) && makeHome {
-		if err = w.makeHome(h); err == nil {
-			disk, err = h.own()
-		}
-	}
-	if err != nil {
-		return err
-	}
-
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // so that a second signal ends it at once
@@ -85,6 +75,21 @@ func (w *world) serve(ctx context.Context, makeHome bool) error {
 		return err
 	}
 	return errors.Join(s.run(ctx, hangups), s.broker.Close())
+}
+
+// homeToServe opens the home, and makes it first where there is none and that
+// is wanted.
+func (w *world) homeToServe(makeHome bool) (h home, disk durable.Disk, err error) {
+	if h, err = w.home(); err != nil {
+		return h, nil, err
+	}
+	disk, err = h.own()
+	if errors.Is(err, errNoHome) && makeHome {
+		if err = w.makeHome(h); err == nil {
+			disk, err = h.own()
+		}
+	}
+	return h, disk, err
 }
 
 // server is a broker with its sockets.
