@@ -50,17 +50,18 @@ func (c *Conn) Read(b []byte) (int, error) {
 	if c.foreign.Load() {
 		return 0, ErrOtherSender
 	}
-	n, m, flags, _, err := c.ReadMsgUnix(b, c.control[:])
-	if err != nil {
-		return n, err
+	if len(b) == 0 {
+		return 0, nil // ReadMsgUnix would take a byte and drop it
 	}
-	if n == 0 && m == 0 {
-		if len(b) == 0 {
-			return 0, nil
-		}
-		return 0, io.EOF
+	n, m, flags, _, err := c.ReadMsgUnix(b, c.control[:])
+	switch {
+	case errors.Is(err, io.EOF):
+		return 0, io.EOF // ReadMsgUnix wraps it
+	case err != nil:
+		return 0, err // n is -1
 	}
 	if err := checkSender(c.peer, c.control[:m], flags); err != nil {
+		closePassed(c.control[:m])
 		clear(b[:n])
 		c.foreign.Store(true)
 		return 0, err

@@ -8,6 +8,7 @@ import (
 	"net"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // DialOptions says how a socket is reached.
@@ -22,18 +23,16 @@ type DialOptions struct {
 // the directory and all above it must belong to root or that uid and be
 // writable by no one else. It fails with [ErrNotRunning] or [ErrUntrusted].
 func Dial(ctx context.Context, path string, o DialOptions) (*net.UnixConn, error) {
-	if err := checkLength(path); err != nil {
-		return nil, err
+	if err := checkPath(path, len(path)); err != nil {
+		return nil, fmt.Errorf("connecting to the broker: %w", err)
 	}
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", path)
+	conn, err := connect(ctx, path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
 		return nil, fmt.Errorf("%s: %w", path, ErrNotRunning)
 	case err != nil:
 		return nil, fmt.Errorf("connecting to the broker: %w", err)
 	}
-	conn := c.(*net.UnixConn)
 	uid, err := server(conn)
 	if err == nil {
 		err = checkServer(path, uid, o)
@@ -42,6 +41,37 @@ func Dial(ctx context.Context, path string, o DialOptions) (*net.UnixConn, error
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
+}
+
+// How long a client waits for a place in a full queue, and between two looks.
+const (
+	queueTime = 5 * time.Second
+	queueLook = 10 * time.Millisecond
+)
+
+// connect waits while the server's queue is full, as connect(2) does unless the
+// socket is one that never waits, as all of Go's are: else anybody could keep
+// the others out by filling it.
+func connect(ctx context.Context, path string) (*net.UnixConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, queueTime)
+	defer cancel()
+	look := time.NewTicker(queueLook)
+	defer look.Stop()
+	var d net.Dialer
+	for {
+		c, err := d.DialContext(ctx, "unix", path)
+		if err == nil {
+			return c.(*net.UnixConn), nil
+		}
+		if !errors.Is(err, syscall.EAGAIN) {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-look.C:
+		}
+	}
 }
 
 func server(c *net.UnixConn) (uid uint32, err error) {
@@ -58,7 +88,11 @@ func checkServer(path string, uid uint32, o DialOptions) error {
 	if err := admissible(uid); err != nil {
 		return fmt.Errorf("%s: %w: the server's %w", path, ErrUntrusted, err)
 	}
-	dir := filepath.Dir(path)
+	socket, err := resolve(path)
+	if err != nil {
+		return fmt.Errorf("%s: %w: %w", path, ErrUntrusted, err)
+	}
+	dir := filepath.Dir(socket)
 	owner, err := ownerOf(dir)
 	if err != nil {
 		return fmt.Errorf("%s: %w: %w", dir, ErrUntrusted, err)
@@ -66,5 +100,8 @@ func checkServer(path string, uid uint32, o DialOptions) error {
 	if owner != uid {
 		return fmt.Errorf("%s: %w: it belongs to uid %d, but uid %d listens on the socket in it", dir, ErrUntrusted, owner, uid)
 	}
-	return TrustedPath(dir, uid, o.AllowSticky)
+	if err := TrustedPath(path, uid, o.AllowSticky); err != nil {
+		return err
+	}
+	return TrustedPath(dir, uid, o.AllowSticky) // as a socket's own directory a sticky one is not accepted
 }

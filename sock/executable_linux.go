@@ -1,14 +1,19 @@
 package sock
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"syscall"
 )
 
 // Executable returns what the peer runs. Reading another user's needs root or
 // CAP_SYS_PTRACE.
 func (p *Peer) Executable() (Executable, error) {
+	if self, err := os.Readlink("/proc/self"); err != nil || self != strconv.Itoa(os.Getpid()) {
+		return Executable{}, errors.New("looking at what the peer runs: /proc is another pid namespace's")
+	}
 	proc := fmt.Sprintf("/proc/%d/", p.PID)
 	for _, ns := range []string{"ns/mnt", "ns/user"} {
 		ours, err := os.Stat("/proc/self/" + ns)

@@ -33,10 +33,10 @@ type ListenOptions struct {
 
 // Listener accepts connections of peers that are let in.
 type Listener struct {
-	*net.UnixListener
-	path string
-	lock *os.File
-	opts ListenOptions
+	socket *net.UnixListener // not embedded: only Accept lets in
+	path   string
+	lock   *os.File
+	opts   ListenOptions
 
 	mu   sync.Mutex
 	open map[uint32]int // uid → connections
@@ -50,11 +50,10 @@ func Listen(path string, o ListenOptions) (*Listener, error) {
 	if o.Mode == 0 {
 		o.Mode = DefaultMode
 	}
-	private := filepath.Join(filepath.Dir(path), "."+strings.ToLower(rand.Text())[:8])
-	for _, p := range []string{path, private} {
-		if err := checkLength(p); err != nil {
-			return nil, err
-		}
+	dir, _ := filepath.Split(path) // not Dir, which would clean a ".." away
+	private := dir + "." + strings.ToLower(rand.Text())[:8]
+	if err := checkPath(path, max(len(path), len(private))); err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", path, err)
 	}
 	lock, err := lockBeside(path)
 	if err != nil {
@@ -65,16 +64,21 @@ func Listen(path string, o ListenOptions) (*Listener, error) {
 		lock.Close()
 		return nil, fmt.Errorf("listening on %s: %w", path, err)
 	}
-	return &Listener{UnixListener: l, path: path, lock: lock, opts: o, open: make(map[uint32]int)}, nil
+	return &Listener{socket: l, path: path, lock: lock, opts: o, open: make(map[uint32]int)}, nil
 }
 
 // maxPath is the longest path of a socket, in bytes, without the NUL that ends
 // it: what sun_path of the platform holds.
 var maxPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
-func checkLength(path string) error {
-	if len(path) > maxPath {
-		return fmt.Errorf("listening on %s: the path is %d bytes long, and a socket's can have %d here: use a shorter SECRETCTL_HOME, or agent_socket in the config", path, len(path), maxPath)
+// checkPath refuses a path that no socket can have, or that the kernel would
+// not take for a file's: what is trusted is the way to a file.
+func checkPath(path string, length int) error {
+	if path == "" || path[0] == '@' || strings.ContainsRune(path, 0) {
+		return fmt.Errorf("%q is not the path of a file", path)
+	}
+	if length > maxPath {
+		return fmt.Errorf("the path is %d bytes long, and a socket's can have %d here: use a shorter SECRETCTL_HOME, or agent_socket in the config", length, maxPath)
 	}
 	return nil
 }
@@ -96,7 +100,7 @@ func lockBeside(path string) (*os.File, error) {
 func bind(path, private string, mode fs.FileMode) (*net.UnixListener, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var failed error
-		err := c.Control(func(fd uintptr) { failed = passCredentials(int(fd)) })
+		err := c.Control(func(fd uintptr) { failed = prepare(int(fd), mode) })
 		return errors.Join(err, failed)
 	}}
 	nl, err := lc.Listen(context.Background(), "unix", private)
@@ -105,15 +109,14 @@ func bind(path, private string, mode fs.FileMode) (*net.UnixListener, error) {
 	}
 	l := nl.(*net.UnixListener)
 	l.SetUnlinkOnClose(false)
-	if err := errors.Join(os.Chmod(private, mode), notOther(path)); err == nil {
+	err = errors.Join(os.Chmod(private, mode), notOther(path))
+	if err == nil {
 		err = os.Rename(private, path)
-		if err == nil {
-			return l, nil
-		}
-		return nil, errors.Join(err, l.Close(), os.Remove(private))
-	} else {
+	}
+	if err != nil {
 		return nil, errors.Join(err, l.Close(), os.Remove(private))
 	}
+	return l, nil
 }
 
 // notOther refuses to replace anything but a socket.
@@ -132,27 +135,39 @@ func notOther(path string) error {
 // that is not is closed, and is no error: it is not the listener that failed.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
-		c, err := l.AcceptUnix()
+		c, err := l.socket.AcceptUnix()
 		if err != nil {
 			return nil, err
 		}
-		if conn := l.admit(c); conn != nil {
+		conn, err := l.admit(c)
+		if conn != nil {
 			return conn, nil
+		}
+		if outOfFiles(err) {
+			// For whoever serves to wait, instead of cutting off all who wait.
+			return nil, &net.OpError{Op: "accept", Net: "unix", Addr: l.Addr(), Err: err}
 		}
 	}
 }
 
-// admit returns the connection if it is let in, and closes it otherwise.
-func (l *Listener) admit(c *net.UnixConn) *Conn {
+// outOfFiles reports whether an error is of the kind that passes when others
+// close their files.
+func outOfFiles(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
+// admit returns the connection if it is let in, and otherwise closes it and
+// says why.
+func (l *Listener) admit(c *net.UnixConn) (*Conn, error) {
 	p, err := identify(c)
 	if err != nil {
 		c.Close()
-		return nil
+		return nil, err
 	}
 	if !l.take(p.UID) {
 		p.Close()
 		c.Close()
-		return nil
+		return nil, errors.New("the uid has as many connections as it may")
 	}
 	conn := &Conn{UnixConn: c, peer: p, release: sync.OnceFunc(func() { l.give(p.UID) })}
 	if l.opts.Admit != nil {
@@ -160,10 +175,10 @@ func (l *Listener) admit(c *net.UnixConn) *Conn {
 			// A fresh connection has room for this: the write does not block.
 			_, _ = c.Write(l.opts.Refusal)
 			conn.Close()
-			return nil
+			return nil, err
 		}
 	}
-	return conn
+	return conn, nil
 }
 
 func identify(c *net.UnixConn) (p *Peer, err error) {
@@ -178,7 +193,11 @@ func identify(c *net.UnixConn) (p *Peer, err error) {
 	if failed != nil {
 		return nil, failed
 	}
-	if err := admissible(p.UID); err != nil {
+	err = admissible(p.UID)
+	if err == nil {
+		err = p.Alive()
+	}
+	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
@@ -204,10 +223,17 @@ func (l *Listener) give(uid uint32) {
 	}
 }
 
-// Close stops listening and removes the socket.
+// Addr returns the socket's path.
+func (l *Listener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
+
+// Close stops listening and removes the socket, if it still is there.
 func (l *Listener) Close() (err error) {
 	l.once.Do(func() {
-		err = errors.Join(os.Remove(l.path), l.UnixListener.Close(), l.lock.Close())
+		removed := os.Remove(l.path)
+		if errors.Is(removed, fs.ErrNotExist) {
+			removed = nil
+		}
+		err = errors.Join(removed, l.socket.Close(), l.lock.Close())
 	})
 	return err
 }

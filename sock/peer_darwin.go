@@ -3,6 +3,7 @@ package sock
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -70,27 +71,20 @@ func serverUID(fd int) (uint32, error) {
 	return cred.Uid, nil
 }
 
-// passCredentials does nothing: macOS has no credentials per message.
-func passCredentials(int) error { return nil }
+// prepare does nothing: macOS has no credentials per message, and a socket's
+// mode cannot be set before it is bound.
+func prepare(int, fs.FileMode) error { return nil }
 
-const controlSize = 64
+// controlSize is the most control data a message has: one mbuf cluster. Where
+// it does not fit, the kernel makes the descriptors ours and does not say which.
+const controlSize = 2048
 
 // checkSender can only refuse descriptors: who wrote is not told.
 func checkSender(_ *Peer, control []byte, flags int) error {
-	if flags&unix.MSG_CTRUNC != 0 {
-		return errors.New("more came with the message than is allowed")
+	if len(control) > 0 || flags&unix.MSG_CTRUNC != 0 {
+		return errDescriptors
 	}
-	messages, err := unix.ParseSocketControlMessage(control)
-	if err != nil || len(messages) == 0 {
-		return err
-	}
-	for _, m := range messages {
-		fds, _ := unix.ParseUnixRights(&m)
-		for _, fd := range fds {
-			_ = unix.Close(fd)
-		}
-	}
-	return errors.New("descriptors were passed, which nothing here takes")
+	return nil
 }
 
 // InUserNamespace reports false: macOS has none.

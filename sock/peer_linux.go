@@ -3,6 +3,7 @@ package sock
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -36,6 +37,8 @@ func peerOf(fd int) (*Peer, error) {
 			return nil, ErrGone
 		}
 		p.Strength = StrengthStartTime
+	case outOfFiles(err):
+		return nil, fmt.Errorf("asking the kernel who connected: %w", err)
 	default: // ESRCH, EINVAL: it has ended and was reaped
 		return nil, ErrGone
 	}
@@ -94,22 +97,29 @@ func serverUID(fd int) (uint32, error) {
 	return cred.Uid, nil
 }
 
-// passCredentials makes every message on connections accepted from the socket
-// carry its sender. It is set before listen(2): set later, the first message
-// could come without.
-func passCredentials(fd int) error {
-	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
+// prepare sets what connections accepted from the socket inherit, and the most
+// that its file's mode can be. It is called before bind(2) and listen(2): set
+// later, the first message could come without.
+func prepare(fd int, mode fs.FileMode) error {
+	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1) // every message carries its sender
+	// Nobody can send descriptors (Linux 6.16); before, checkSender sees to it.
+	if e := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSRIGHTS, 0); !errors.Is(e, unix.ENOPROTOOPT) {
+		err = errors.Join(err, e)
+	}
+	return errors.Join(err, unix.Fchmod(fd, uint32(mode.Perm())))
 }
 
-// control is the space for what comes with a message: the credentials, and room
-// to see that descriptors were passed.
-const controlSize = 128
+// controlSize is the space for what comes with a message: the credentials,
+// which the kernel puts first, and nothing else. Descriptors have no room, so
+// that the kernel lets go of them before they are ours: closing one can block
+// for as long as its sender likes.
+const controlSize = unix.SizeofCmsghdr + (unix.SizeofUcred+unix.SizeofPtr-1)/unix.SizeofPtr*unix.SizeofPtr
 
-// checkSender refuses a message that the connecting process did not write. It
-// closes descriptors that came with it.
+// checkSender refuses a message that the connecting process did not write, or
+// that came with more than the credentials.
 func checkSender(p *Peer, control []byte, flags int) error {
 	if flags&unix.MSG_CTRUNC != 0 {
-		return errors.New("more came with the message than is allowed")
+		return errDescriptors
 	}
 	seen := false
 	for len(control) > 0 {
@@ -129,21 +139,13 @@ func checkSender(p *Peer, control []byte, flags int) error {
 			}
 			seen = true
 		case h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_RIGHTS:
-			closeAll(unix.SocketControlMessage{Header: h, Data: data})
-			return errors.New("descriptors were passed, which nothing here takes")
+			return errDescriptors
 		}
 	}
 	if !seen {
 		return ErrOtherSender
 	}
 	return nil
-}
-
-func closeAll(m unix.SocketControlMessage) {
-	fds, _ := unix.ParseUnixRights(&m)
-	for _, fd := range fds {
-		_ = unix.Close(fd)
-	}
 }
 
 // InUserNamespace reports whether this process is in a user namespace that is

@@ -2,7 +2,10 @@
 
 package sock
 
-import "errors"
+import (
+	"errors"
+	"io/fs"
+)
 
 // Elsewhere nothing is known about who is at the other end, so nobody is let in.
 
@@ -12,7 +15,7 @@ func peerOf(int) (*Peer, error)            { return nil, errors.ErrUnsupported }
 func (pin) alive() error                   { return ErrGone }
 func (pin) close() error                   { return nil }
 func serverUID(int) (uint32, error)        { return 0, errors.ErrUnsupported }
-func passCredentials(int) error            { return errors.ErrUnsupported }
+func prepare(int, fs.FileMode) error       { return errors.ErrUnsupported }
 func checkSender(*Peer, []byte, int) error { return errors.ErrUnsupported }
 
 const controlSize = 0
