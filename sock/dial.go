@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"path/filepath"
+	"os"
 	"syscall"
 	"time"
 )
@@ -88,11 +88,7 @@ func checkServer(path string, uid uint32, o DialOptions) error {
 	if err := admissible(uid); err != nil {
 		return fmt.Errorf("%s: %w: the server's %w", path, ErrUntrusted, err)
 	}
-	socket, err := resolve(path)
-	if err != nil {
-		return fmt.Errorf("%s: %w: %w", path, ErrUntrusted, err)
-	}
-	dir := filepath.Dir(socket)
+	dir := dirOf(path)
 	owner, err := ownerOf(dir)
 	if err != nil {
 		return fmt.Errorf("%s: %w: %w", dir, ErrUntrusted, err)
@@ -100,8 +96,9 @@ func checkServer(path string, uid uint32, o DialOptions) error {
 	if owner != uid {
 		return fmt.Errorf("%s: %w: it belongs to uid %d, but uid %d listens on the socket in it", dir, ErrUntrusted, owner, uid)
 	}
-	if err := TrustedPath(path, uid, o.AllowSticky); err != nil {
-		return err
+	// A link would lead out of the directory that was looked at.
+	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("%s: %w: it is not itself a socket", path, ErrUntrusted)
 	}
-	return TrustedPath(dir, uid, o.AllowSticky) // as a socket's own directory a sticky one is not accepted
+	return TrustedPath(dir, uid, o.AllowSticky)
 }

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -50,8 +49,7 @@ func Listen(path string, o ListenOptions) (*Listener, error) {
 	if o.Mode == 0 {
 		o.Mode = DefaultMode
 	}
-	dir, _ := filepath.Split(path) // not Dir, which would clean a ".." away
-	private := dir + "." + strings.ToLower(rand.Text())[:8]
+	private := strings.TrimSuffix(dirOf(path), "/") + "/." + strings.ToLower(rand.Text())[:8]
 	if err := checkPath(path, max(len(path), len(private))); err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", path, err)
 	}

@@ -25,8 +25,8 @@ func TrustedPath(path string, uid uint32, allowSticky bool) error {
 		if owner != 0 && owner != uid {
 			return fmt.Errorf("%s: %w: it belongs to uid %d, not to root or uid %d", p, ErrUntrusted, owner, uid)
 		}
-		if info.Mode().Type() == fs.ModeSymlink || info.Mode().Type() == fs.ModeSocket || info.Mode().Perm()&0o022 == 0 {
-			return nil // a link's mode means nothing, and a socket's says who may connect
+		if info.Mode().Type() == fs.ModeSymlink || info.Mode().Perm()&0o022 == 0 {
+			return nil // a link has no mode of its own that means anything
 		}
 		sticky := info.IsDir() && info.Mode()&fs.ModeSticky != 0 && owner == 0
 		if sticky && allowSticky && !last {
@@ -118,9 +118,14 @@ func walk(path string, visit func(p string, info fs.FileInfo, last bool) error) 
 	return at, visitOne(at, true, visit)
 }
 
-// resolve returns what the path leads to, without links.
-func resolve(path string) (string, error) {
-	return walk(path, func(string, fs.FileInfo, bool) error { return nil })
+// dirOf returns the directory that a path's last name is in. It leaves ".." to
+// the kernel, where filepath.Dir takes it for the parent of a link.
+func dirOf(path string) string {
+	dir, _ := filepath.Split(path)
+	if dir == "" {
+		return "."
+	}
+	return dir
 }
 
 func visitOne(p string, last bool, visit func(string, fs.FileInfo, bool) error) error {

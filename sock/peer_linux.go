@@ -74,7 +74,8 @@ func (p pin) close() error {
 }
 
 // startTime returns field 22 of /proc/PID/stat. The name in field 2 may hold
-// anything, parentheses and spaces included, so the count starts after it.
+// anything, parentheses and spaces included, so the count starts after it. A
+// process that has ended has none, even if nobody has waited for it yet.
 func startTime(pid int32) (string, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -84,6 +85,9 @@ func startTime(pid int32) (string, error) {
 	fields := strings.Fields(rest)
 	if !ok || len(fields) < 20 {
 		return "", errors.New("reading a start time: not a stat line")
+	}
+	if fields[0] == "Z" || fields[0] == "X" {
+		return "", ErrGone
 	}
 	return fields[19], nil
 }
@@ -121,28 +125,18 @@ func checkSender(p *Peer, control []byte, flags int) error {
 	if flags&unix.MSG_CTRUNC != 0 {
 		return errDescriptors
 	}
-	seen := false
-	for len(control) > 0 {
-		h, data, rest, err := unix.ParseOneSocketControlMessage(control)
-		if err != nil {
-			return fmt.Errorf("reading who wrote: %w", err)
-		}
-		control = rest
-		switch {
-		case h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_CREDENTIALS:
-			cred, err := unix.ParseUnixCredentials(&unix.SocketControlMessage{Header: h, Data: data})
-			if err != nil {
-				return fmt.Errorf("reading who wrote: %w", err)
-			}
-			if cred.Pid != p.PID || cred.Uid != p.UID {
-				return ErrOtherSender
-			}
-			seen = true
-		case h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_RIGHTS:
-			return errDescriptors
-		}
+	if len(control) == 0 {
+		return ErrOtherSender
 	}
-	if !seen {
+	h, data, _, err := unix.ParseOneSocketControlMessage(control)
+	if err != nil {
+		return fmt.Errorf("reading who wrote: %w", err)
+	}
+	cred, err := unix.ParseUnixCredentials(&unix.SocketControlMessage{Header: h, Data: data})
+	if err != nil {
+		return fmt.Errorf("reading who wrote: %w", err)
+	}
+	if cred.Pid != p.PID || cred.Uid != p.UID {
 		return ErrOtherSender
 	}
 	return nil

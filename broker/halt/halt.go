@@ -9,6 +9,11 @@
 // among them, in-place writes can still need some: the error says so). Two
 // slots are written in turn, each with its own checksum, so that a torn write
 // leaves the state before it.
+//
+// It also guards against a state that rots: a copy that is damaged may be what
+// a torn write left, of which nobody was told that it holds, or a stop that was
+// acknowledged and could be read until now. Nothing tells the two apart, so both
+// are read as the second ([Open]): no lease survives it, and no kill is undone.
 package halt
 
 import (
@@ -43,11 +48,22 @@ type State struct {
 //
 //	magic "secretctl-halt-1" | sequence u64 | epoch u64 | killed u8 | count u8 |
 //	6 zero bytes | count × 16 bytes of lease ids | zeros | sha256 of all before
+//
+// An even sequence is in the first slot, an odd one in the second.
 const (
 	slotSize = 4096
-	header   = 16 + 8 + 8 + 8
+	killedAt = 16 + 8 + 8
+	header   = killedAt + 8
 	sumAt    = slotSize - sha256.Size
 )
+
+// killedByte is far from 0, so that no bit alone takes a kill away.
+const killedByte = 0xff
+
+// doubt is how far the epoch moves when a copy is damaged: further than the
+// damaged one can have been ahead, which is 1 and the moves before it that could
+// not be stored.
+const doubt = 1 << 16
 
 var magic = []byte("secretctl-halt-1")
 
@@ -56,14 +72,17 @@ var ErrUnreadable = errors.New("neither copy in it is intact")
 
 // File is the open halt file. It is not safe for concurrent use.
 type File struct {
-	f   durable.File
-	seq uint64
+	f       durable.File
+	seq     uint64
+	damaged bool
 }
 
-// Ensure makes the file with the zero state, unless a whole one is there.
+// Ensure makes the file with the zero state, unless one is there. One that is
+// there and cannot be read is an error: it may say that the broker is killed,
+// and [Replace] leaves a whole file or none, so it was whole once.
 func Ensure(d durable.Disk) error {
 	h, _, err := Open(d)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrUnreadable) {
+	if errors.Is(err, fs.ErrNotExist) {
 		h, err = Replace(d)
 	}
 	if err != nil {
@@ -82,33 +101,73 @@ func Replace(d durable.Disk) (*File, error) {
 	return h, err
 }
 
-// Open reads the file.
+// Open reads the file. When one of the copies is damaged the state is the other
+// one made safe, in an epoch that no lease has seen and killed unless it is
+// certain that neither says so; that is stored before Open returns, or Open
+// fails.
 func Open(d durable.Disk) (*File, State, error) {
 	f, err := d.OpenFile(Name, os.O_RDWR, 0)
 	if err != nil {
 		return nil, State{}, fmt.Errorf("opening %s: %w", Name, err)
 	}
 	h := &File{f: f}
-	var state State
-	found := false
-	for slot := range 2 {
-		page := make([]byte, slotSize)
-		if n, err := f.ReadAt(page, int64(slot)*slotSize); err != nil && n < slotSize {
-			continue
-		}
-		if s, seq, ok := decode(page); ok && (!found || seq > h.seq) {
-			state, h.seq, found = s, seq, true
-		}
-	}
-	if !found {
+	state, err := h.load()
+	if err != nil {
 		f.Close()
-		return nil, State{}, fmt.Errorf("reading %s: %w", Name, ErrUnreadable)
+		return nil, State{}, err
 	}
 	return h, state, nil
 }
 
+func (h *File) load() (state State, err error) {
+	var intact, damaged []byte
+	for slot := range uint64(2) {
+		page := h.read(slot)
+		s, seq, ok := decode(page)
+		switch {
+		case !ok || seq%2 != slot:
+			damaged = page
+		case intact == nil || seq > h.seq:
+			state, h.seq, intact = s, seq, page
+		}
+	}
+	switch {
+	case intact == nil:
+		return State{}, fmt.Errorf("reading %s: %w", Name, ErrUnreadable)
+	case damaged == nil:
+		return state, nil
+	}
+	h.damaged = true
+	state = state.beside(damaged)
+	return state, h.Store(state)
+}
+
+// read returns a slot, with zeros for what cannot be read.
+func (h *File) read(slot uint64) []byte {
+	page := make([]byte, slotSize)
+	n, err := h.f.ReadAt(page, int64(slot)*slotSize)
+	if err != nil {
+		clear(page[n:])
+	}
+	return page
+}
+
+// beside is what an intact state means beside a damaged copy. A torn write
+// leaves the magic, and the kill of the state before it or of its own; any
+// other damage can have taken a kill away.
+func (s State) beside(damaged []byte) State {
+	s.Epoch += doubt
+	s.Killed = s.Killed || !bytes.HasPrefix(damaged, magic) || damaged[killedAt] != 0
+	return s
+}
+
+// Damaged reports whether one of the copies was, when the file was opened.
+func (h *File) Damaged() bool { return h.damaged }
+
 // Store makes s the state, durably, over the older of the two copies. When it
-// fails the file still holds the state before, or s.
+// fails the file still holds the state before, or s, or a part of s, which
+// [Open] reads as less than either. It can be called again: the copy is then
+// written whole again.
 func (h *File) Store(s State) error {
 	if len(s.Revoked) > MaxRevoked {
 		return fmt.Errorf("writing %s: %d revoked leases are more than the %d it holds", Name, len(s.Revoked), MaxRevoked)
@@ -133,9 +192,9 @@ func encode(s State, seq uint64) []byte {
 	binary.BigEndian.PutUint64(page[16:], seq)
 	binary.BigEndian.PutUint64(page[24:], s.Epoch)
 	if s.Killed {
-		page[32] = 1
+		page[killedAt] = killedByte
 	}
-	page[33] = byte(len(s.Revoked))
+	page[killedAt+1] = byte(len(s.Revoked))
 	at := header
 	for _, id := range s.Revoked {
 		at += copy(page[at:], id[:])
@@ -152,9 +211,9 @@ func decode(page []byte) (s State, seq uint64, ok bool) {
 	}
 	seq = binary.BigEndian.Uint64(page[16:])
 	s.Epoch = binary.BigEndian.Uint64(page[24:])
-	s.Killed = page[32] == 1
-	n := int(page[33])
-	if page[32] > 1 || n > MaxRevoked {
+	s.Killed = page[killedAt] == killedByte
+	n := int(page[killedAt+1])
+	if !s.Killed && page[killedAt] != 0 || n > MaxRevoked {
 		return State{}, 0, false
 	}
 	for i := range n {

@@ -75,10 +75,11 @@ func TestSweepCost(t *testing.T) {
 	w := newWorld(t)
 	l := w.issue(time.Hour)
 	before := heap()
-	for range times {
+	for i := range times {
 		w.clk.Advance(time.Millisecond)
 		w.table.Apply(recordOf(audit.EventRenew, w.renewed(l, time.Hour)))
 		other := w.leaseOf(time.Hour)
+		other.Version = uint64(i)
 		w.table.Apply(recordOf(audit.EventLease, other))
 		w.table.Drop(other.ID)
 	}

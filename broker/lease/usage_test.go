@@ -76,6 +76,16 @@ func TestLastHourBefore1970(t *testing.T) {
 	require.Equal(t, 2, w.lastHour("rule-1"))
 }
 
+// A record from before the last one counts as given then.
+func TestLastHourOutOfOrder(t *testing.T) {
+	w := newWorld(t)
+	w.put(recordOf(audit.EventLease, w.leaseOf(time.Minute)), start)
+	w.put(recordOf(audit.EventLease, w.leaseOf(time.Minute)), start.Add(-2*time.Minute))
+	require.Equal(t, 2, w.lastHour("rule-1"))
+	w.clk.Advance(time.Hour)
+	require.Equal(t, 2, w.lastHour("rule-1"))
+}
+
 // hour is the sliding hour at its simplest: every minute in which a lease was
 // given.
 type hour []int64
