@@ -22,6 +22,7 @@ const actVariable = "SECRETCTL_ACT"
 var acts = map[string]func(args []string) error{
 	"ask":     actAsk,
 	"hold":    actHold,
+	"die":     actDie,
 	"prepare": actPrepare,
 	"serve":   actServe,
 }

@@ -4,7 +4,7 @@
 //
 // It guards against a stop that is lost: a full disk, a broken log or a crash
 // in the middle must not bring a killed broker back to life. The file is made
-// at its full size by [Create] and only ever overwritten in place, so that it
+// at its full size by [Replace] and only ever overwritten in place, so that it
 // needs no free space (on file systems that copy on write, APFS and btrfs
 // among them, in-place writes can still need some: the error says so). Two
 // slots are written in turn, each with its own checksum, so that a torn write
@@ -44,17 +44,17 @@ type State struct {
 	Revoked []lease.ID
 }
 
-// A slot is one page, so that no sector of it is shared with the other:
+// A copy is one page, so that no sector of it is shared with the other:
 //
 //	magic "secretctl-halt-1" | sequence u64 | epoch u64 | killed u8 | count u8 |
 //	6 zero bytes | count × 16 bytes of lease ids | zeros | sha256 of all before
 //
 // An even sequence is in the first slot, an odd one in the second.
 const (
-	slotSize = 4096
+	pageSize = 4096
 	killedAt = 16 + 8 + 8
 	header   = killedAt + 8
-	sumAt    = slotSize - sha256.Size
+	sumAt    = pageSize - sha256.Size
 )
 
 // killedByte is far from 0, so that no bit alone takes a kill away.
@@ -67,19 +67,19 @@ const doubt = 1 << 16
 
 var magic = []byte("secretctl-halt-1")
 
-// ErrUnreadable is wrapped by [Open] when neither slot is intact.
+// ErrUnreadable is wrapped by [Open] when neither copy is intact.
 var ErrUnreadable = errors.New("neither copy in it is intact")
 
 // File is the open halt file. It is not safe for concurrent use.
 type File struct {
-	f       durable.File
-	seq     uint64
-	damaged bool
+	f     durable.File
+	seq   uint64
+	newer int // which copy has seq; the other one too, unless a Store has failed
 }
 
-// Ensure makes the file with the zero state, unless one is there. One that is
-// there and cannot be read is an error: it may say that the broker is killed,
-// and [Replace] leaves a whole file or none, so it was whole once.
+// Ensure makes the file with the zero state, unless one is there. One that
+// cannot be read is an error: [Replace] leaves a whole file or none, so it was
+// whole once and may have said that the broker is killed.
 func Ensure(d durable.Disk) error {
 	h, _, err := Open(d)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -93,18 +93,16 @@ func Ensure(d durable.Disk) error {
 
 // Replace puts a file with the zero state in the place of whatever is there.
 func Replace(d durable.Disk) (*File, error) {
-	pages := append(encode(State{}, 2), encode(State{}, 1)...)
-	if err := durable.WriteFile(d, Name, pages, 0o600); err != nil {
+	page := encode(State{}, 1)
+	if err := durable.WriteFile(d, Name, append(page, page...), 0o600); err != nil {
 		return nil, fmt.Errorf("creating %s: %w", Name, err)
 	}
 	h, _, err := Open(d)
 	return h, err
 }
 
-// Open reads the file. When one of the copies is damaged the state is the other
-// one made safe, in an epoch that no lease has seen and killed unless it is
-// certain that neither says so; that is stored before Open returns, or Open
-// fails.
+// Open reads the file. A copy that is damaged or behind is written anew first:
+// from then on the state does not depend on the other one alone.
 func Open(d durable.Disk) (*File, State, error) {
 	f, err := d.OpenFile(Name, os.O_RDWR, 0)
 	if err != nil {
@@ -119,67 +117,51 @@ func Open(d durable.Disk) (*File, State, error) {
 	return h, state, nil
 }
 
+// load reads both copies and makes them the same.
 func (h *File) load() (state State, err error) {
-	var intact, damaged []byte
-	for slot := range uint64(2) {
-		page := h.read(slot)
-		s, seq, ok := decode(page)
-		switch {
-		case !ok || seq%2 != slot:
-			damaged = page
-		case intact == nil || seq > h.seq:
-			state, h.seq, intact = s, seq, page
+	var pages [2][]byte
+	found := false
+	for i := range pages {
+		pages[i] = make([]byte, pageSize)
+		if n, err := h.f.ReadAt(pages[i], int64(i)*pageSize); err != nil && n < pageSize {
+			continue
+		}
+		if s, seq, ok := decode(pages[i]); ok && (!found || seq > h.seq) {
+			state, h.seq, h.newer, found = s, seq, i, true
 		}
 	}
-	switch {
-	case intact == nil:
+	if !found {
 		return State{}, fmt.Errorf("reading %s: %w", Name, ErrUnreadable)
-	case damaged == nil:
+	}
+	if bytes.Equal(pages[0], pages[1]) {
 		return state, nil
 	}
-	h.damaged = true
-	state = state.beside(damaged)
-	return state, h.Store(state)
+	return state, h.write(1-h.newer, pages[h.newer])
 }
 
-// read returns a slot, with zeros for what cannot be read.
-func (h *File) read(slot uint64) []byte {
-	page := make([]byte, slotSize)
-	n, err := h.f.ReadAt(page, int64(slot)*slotSize)
-	if err != nil {
-		clear(page[n:])
-	}
-	return page
-}
-
-// beside is what an intact state means beside a damaged copy. A torn write
-// leaves the magic, and the kill of the state before it or of its own; any
-// other damage can have taken a kill away.
-func (s State) beside(damaged []byte) State {
-	s.Epoch += doubt
-	s.Killed = s.Killed || !bytes.HasPrefix(damaged, magic) || damaged[killedAt] != 0
-	return s
-}
-
-// Damaged reports whether one of the copies was, when the file was opened.
-func (h *File) Damaged() bool { return h.damaged }
-
-// Store makes s the state, durably, over the older of the two copies. When it
-// fails the file still holds the state before, or s, or a part of s, which
-// [Open] reads as less than either. It can be called again: the copy is then
-// written whole again.
+// Store makes s the state, durably, in both copies. When it fails the file
+// still holds the state before, or s. It may be called again: every copy it is
+// to be in is written whole again.
 func (h *File) Store(s State) error {
 	if len(s.Revoked) > MaxRevoked {
 		return fmt.Errorf("writing %s: %d revoked leases are more than the %d it holds", Name, len(s.Revoked), MaxRevoked)
 	}
-	seq := h.seq + 1
-	if _, err := h.f.WriteAt(encode(s, seq), int64(seq%2)*slotSize); err != nil {
+	page := encode(s, h.seq+1)
+	if err := h.write(1-h.newer, page); err != nil {
+		return err
+	}
+	h.seq, h.newer = h.seq+1, 1-h.newer
+	return h.write(1-h.newer, page)
+}
+
+// write writes one copy, durably.
+func (h *File) write(i int, page []byte) error {
+	if _, err := h.f.WriteAt(page, int64(i)*pageSize); err != nil {
 		return fmt.Errorf("writing %s: %w", Name, err)
 	}
 	if err := h.f.Sync(); err != nil {
 		return fmt.Errorf("syncing %s: %w", Name, err)
 	}
-	h.seq = seq
 	return nil
 }
 
@@ -187,7 +169,7 @@ func (h *File) Store(s State) error {
 func (h *File) Close() error { return h.f.Close() }
 
 func encode(s State, seq uint64) []byte {
-	page := make([]byte, slotSize)
+	page := make([]byte, pageSize)
 	copy(page, magic)
 	binary.BigEndian.PutUint64(page[16:], seq)
 	binary.BigEndian.PutUint64(page[24:], s.Epoch)
