@@ -4,10 +4,14 @@
 # turns every skip into a failure; SECRETCTL_LONG=1 runs the long versions.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: test lint cross deps
+# How long each fuzz target runs.
+FUZZTIME = $(if $(SECRETCTL_LONG),60s,5s)
+
+.PHONY: test lint cross crash fuzz bench cover deps
 
 test: deps lint cross
 	GORACE=atexit_sleep_ms=10 go test -race -shuffle=on -timeout 20m ./...
+	$(MAKE) crash fuzz
 
 lint:
 	test -z "$$(gofmt -l .)"
@@ -21,6 +25,25 @@ cross:
 	done
 	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -o /dev/null ./...
 	CGO_ENABLED=0 go build -o /dev/null ./...
+
+# Crash images are many more without the race detector, under which signatures
+# are ten times slower.
+crash:
+	go test -count=1 -timeout 60m -run 'Crash' -v ./broker | grep -vE '^=== '
+
+fuzz:
+	for p in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+			echo "$$p $$f" && go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$p >/tmp/fuzz.$$$$ 2>&1 || { cat /tmp/fuzz.$$$$; exit 1; }; \
+			tail -n 3 /tmp/fuzz.$$$$ | grep -o 'execs: [0-9]*' | tail -n 1; \
+		done; \
+	done
+
+bench:
+	go test -run '^$$' -bench . -benchtime 2s ./...
+
+cover:
+	go test -coverpkg=./... -coverprofile=cover.out ./... && go tool cover -func=cover.out | tail -n 1
 
 deps:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
