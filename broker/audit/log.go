@@ -42,7 +42,8 @@ type Head struct {
 // Log is an open log. It is safe for concurrent use: records that are appended
 // at the same time become durable together, with one sync.
 type Log struct {
-	w writer // of whoever leads
+	w       writer         // of whoever leads
+	writers sync.WaitGroup // goroutines that lead
 
 	mu      sync.Mutex
 	queue   []*entry    // not durable yet, in the order they will be
@@ -160,12 +161,13 @@ const maxReplay = 4 << 20
 func (l *Log) Close() error {
 	err := l.do((*writer).close)
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.closed = true
 	if l.timer != nil {
 		l.timer.Stop()
 		l.timer = nil
 	}
+	l.mu.Unlock()
+	l.writers.Wait()
 	if errors.Is(err, ErrClosed) {
 		return nil
 	}
@@ -181,7 +183,7 @@ func (l *Log) Head() Head {
 
 // do has f called with the writer, after everything that is in the queue.
 func (l *Log) do(f func(*writer) error) error {
-	return l.wait(&entry{do: f, wake: make(chan bool, 1)})
+	return l.wait(&entry{do: f, done: make(chan struct{}, 1)})
 }
 
 // entry is what waits in the queue: records, or something to be done with the
@@ -190,8 +192,8 @@ type entry struct {
 	items []item
 	bytes int
 	do    func(*writer) error
-	late  bool      // nobody waits
-	wake  chan bool // one message: true to lead, false when err is set
+	late  bool          // nobody waits
+	done  chan struct{} // one message, once err is set
 	err   error
 
 	one [1]item // of items, when there is one
@@ -199,7 +201,7 @@ type entry struct {
 
 // newEntry encodes records on their caller's time.
 func newEntry(records []*Record) (*entry, error) {
-	e := &entry{wake: make(chan bool, 1)}
+	e := &entry{done: make(chan struct{}, 1)}
 	e.items = e.one[:0]
 	for _, r := range records {
 		r.normalise()
@@ -227,48 +229,76 @@ func (l *Log) wait(e *entry) error {
 	l.queue = append(l.queue, e)
 	if l.leading {
 		l.mu.Unlock()
-		if lead := <-e.wake; !lead {
-			return e.err
-		}
-	} else {
-		l.leading = true
-		l.mu.Unlock()
+		<-e.done
+		return e.err
 	}
+	l.leading = true
+	l.mu.Unlock()
 	l.lead(e)
 	return e.err
 }
 
-// lead writes batches until own is done (nil: one batch), then hands the writer
-// to the next that waits.
+// lead writes batches until own is done (nil: one batch). When others wait by
+// then, a goroutine goes on for them: who leads for itself does not pay for them,
+// and the disk is never idle while one of those it woke gets round to leading.
 func (l *Log) lead(own *entry) {
+	for !l.writeNext(own) {
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.leading = l.waitedForLocked(); l.leading {
+		l.writers.Go(l.drain)
+	}
+}
+
+// drain writes batches until nobody waits.
+func (l *Log) drain() {
 	for {
-		batch := l.take()
-		err := l.write(batch)
+		l.writeNext(nil)
 		l.mu.Lock()
-		done := own == nil
-		for _, e := range batch {
-			done = done || e == own
-		}
-		l.head = cursorHead{l.w.c.seq, l.w.c.head, l.w.broken}
-		if err != nil {
-			l.keepLateLocked(batch)
-		}
-		if done {
-			l.handOverLocked()
-		}
+		l.leading = l.waitedForLocked()
+		more := l.leading
 		l.mu.Unlock()
-		for _, e := range batch {
-			if e.late {
-				continue // one that failed is in the queue again, and not ours
-			}
-			if e.err = err; e != own {
-				e.wake <- false
-			}
-		}
-		if done {
+		if !more {
 			return
 		}
 	}
+}
+
+// waitedForLocked reports whether somebody waits for anything in the queue.
+func (l *Log) waitedForLocked() bool {
+	for _, e := range l.queue {
+		if !e.late {
+			return true
+		}
+	}
+	return false
+}
+
+// writeNext writes one batch and tells those who wait. It reports whether own
+// was in it, or is nil.
+func (l *Log) writeNext(own *entry) (done bool) {
+	batch := l.take()
+	err := l.write(batch)
+	l.mu.Lock()
+	l.head = cursorHead{l.w.c.seq, l.w.c.head, l.w.broken}
+	if err != nil {
+		l.keepLateLocked(batch)
+	}
+	l.mu.Unlock()
+	done = own == nil
+	for _, e := range batch {
+		switch {
+		case e.late:
+			// One that failed is in the queue again, and not ours any more.
+		case e == own:
+			e.err, done = err, true
+		default:
+			e.err = err
+			e.done <- struct{}{}
+		}
+	}
+	return done
 }
 
 // take returns what is written next, in one write.
@@ -332,15 +362,4 @@ func (l *Log) keepLateLocked(batch []*entry) {
 			l.queue = append(l.queue, e)
 		}
 	}
-}
-
-// handOverLocked makes the first who waits the leader.
-func (l *Log) handOverLocked() {
-	for _, e := range l.queue {
-		if !e.late {
-			e.wake <- true
-			return
-		}
-	}
-	l.leading = false
 }
