@@ -130,7 +130,7 @@ func TestNoRoom(t *testing.T) {
 // Whoever is given the bytes has the right ones for as long as it has them,
 // whenever the value is cleared.
 func TestUseWhileClearing(t *testing.T) {
-	for range 200 {
+	for range 30 {
 		v := newValue(t, "correct horse")
 		var wg sync.WaitGroup
 		for range 8 {

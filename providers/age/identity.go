@@ -42,6 +42,9 @@ func readIdentity(d durable.Disk) (*age.X25519Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening vault: %w", err)
 	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("opening vault: %s is not a file", IdentityFile)
+	}
 	if info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("opening vault: %s has mode %04o, so others may have read it: chmod 600 it, and if they did, make a new vault", IdentityFile, info.Mode().Perm())
 	}
@@ -52,12 +55,12 @@ func readIdentity(d durable.Disk) (*age.X25519Identity, error) {
 	defer clear(text)
 	ids, err := age.ParseIdentities(bytes.NewReader(text))
 	if err != nil {
-		return nil, fmt.Errorf("opening vault: %s is not an age identity file", IdentityFile)
+		return nil, fmt.Errorf("opening vault: %s is not a file with an age identity (AGE-SECRET-KEY-1…)", IdentityFile)
 	}
 	for _, id := range ids {
 		if x, ok := id.(*age.X25519Identity); ok && len(ids) == 1 {
 			return x, nil
 		}
 	}
-	return nil, fmt.Errorf("opening vault: %s must hold one X25519 identity (AGE-SECRET-KEY-1…)", IdentityFile)
+	return nil, fmt.Errorf("opening vault: %s must hold one X25519 identity (AGE-SECRET-KEY-1…) and no other", IdentityFile)
 }

@@ -9,13 +9,13 @@
 package age
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,6 +43,9 @@ type Store struct {
 	disk     durable.Disk
 	dir      string
 	identity func() (*age.X25519Identity, error)
+
+	mu      sync.Mutex // held while folders are made or removed
+	writing int        // versions being written: their folders stay
 }
 
 var _ providers.Store = (*Store)(nil)
@@ -64,8 +67,6 @@ func New(d durable.Disk, dir string) *Store {
 	return s
 }
 
-func (s *Store) folder(name secret.Name) string { return path.Join(s.dir, string(name)) }
-
 func (s *Store) file(name secret.Name, version uint64) string {
 	return path.Join(s.folder(name), "@"+strconv.FormatUint(version, 10)+extension)
 }
@@ -78,31 +79,25 @@ func (s *Store) Put(_ context.Context, name secret.Name, version uint64, v secre
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return providers.Sum{}, err
 	}
+	if v.Len() > maxValue { // it could not be opened again
+		return providers.Sum{}, fmt.Errorf("sealing the value: %w", secret.ErrTooLong)
+	}
 	id, err := s.identity()
 	if err != nil {
 		return providers.Sum{}, err
 	}
-	var sealed bytes.Buffer
-	err = v.Use(func(b []byte) error {
-		w, err := age.Encrypt(&sealed, id.Recipient())
-		if err != nil {
-			return err
-		}
-		if _, err := w.Write(b); err != nil {
-			return err
-		}
-		return w.Close()
-	})
+	sealed, err := seal(v, id.Recipient())
 	if err != nil {
 		return providers.Sum{}, fmt.Errorf("sealing the value: %w", err)
 	}
-	if err := durable.MkdirAll(s.disk, s.folder(name), 0o700); err != nil {
+	if err := s.makeFolder(name); err != nil {
 		return providers.Sum{}, err
 	}
-	if err := durable.WriteFile(s.disk, file, sealed.Bytes(), 0o600); err != nil {
+	defer s.letFolderGo()
+	if err := durable.WriteFile(s.disk, file, sealed, 0o600); err != nil {
 		return providers.Sum{}, err
 	}
-	return sha256.Sum256(sealed.Bytes()), nil
+	return sha256.Sum256(sealed), nil
 }
 
 // Get opens a version's file.
@@ -118,22 +113,25 @@ func (s *Store) Get(_ context.Context, name secret.Name, version uint64, want pr
 	if err != nil {
 		return secret.Value{}, err
 	}
-	r, err := age.Decrypt(bytes.NewReader(sealed), id)
+	v, err := open(sealed, id)
 	if err != nil {
-		var other *age.NoIdentityMatchError
-		if errors.As(err, &other) {
-			return secret.Value{}, fmt.Errorf("opening %s: it is sealed to another identity than %s", s.file(name, version), IdentityFile)
-		}
-		return secret.Value{}, fmt.Errorf("opening %s: it is damaged or not an age file", s.file(name, version))
-	}
-	v, err := secret.Read(r, maxValue)
-	switch {
-	case errors.Is(err, secret.ErrFull), errors.Is(err, secret.ErrTooLong):
-		return secret.Value{}, fmt.Errorf("opening %s: %w", s.file(name, version), err)
-	case err != nil:
-		return secret.Value{}, fmt.Errorf("opening %s: it is damaged or cut short", s.file(name, version))
+		return secret.Value{}, fmt.Errorf("opening %s: %w", s.file(name, version), reason(err))
 	}
 	return v, nil
+}
+
+// reason says why a file did not open. What age says of it may quote the file.
+func reason(err error) error {
+	var other *age.NoIdentityMatchError
+	switch {
+	case errors.Is(err, secret.ErrFull), errors.Is(err, secret.ErrTooLong):
+		return err
+	case errors.As(err, &other) && !slices.Contains(other.StanzaTypes, "X25519"):
+		return errors.New("it is sealed to no X25519 recipient (age1…), the only kind that is opened here")
+	case errors.As(err, &other):
+		return errors.New("it is sealed to another identity than " + IdentityFile)
+	}
+	return errors.New("it is damaged, cut short or not an age file")
 }
 
 func (s *Store) read(name secret.Name, version uint64) ([]byte, error) {
@@ -169,22 +167,19 @@ func (s *Store) Delete(_ context.Context, name secret.Name, version uint64) erro
 	if err != nil {
 		return err
 	}
-	for dir := s.folder(name); dir != s.dir; dir = path.Dir(dir) {
-		if s.disk.Remove(dir) != nil {
-			break // not empty, or it will be empty again some other time
-		}
-	}
+	s.removeFolders(name)
 	return nil
 }
 
-// List walks the vault. Files that are not versions of ours are passed over.
+// List walks the vault. Files that are not versions of ours are passed over, and
+// so is what is deleted meanwhile.
 func (s *Store) List(ctx context.Context, fn func(secret.Name, uint64, providers.Sum) error) error {
 	return s.walk(ctx, "", fn)
 }
 
 func (s *Store) walk(ctx context.Context, under string, fn func(secret.Name, uint64, providers.Sum) error) error {
 	entries, err := s.disk.ReadDir(path.Join(s.dir, under))
-	if errors.Is(err, fs.ErrNotExist) && under == "" {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
@@ -194,25 +189,29 @@ func (s *Store) walk(ctx context.Context, under string, fn func(secret.Name, uin
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if e.IsDir() {
-			if err := s.walk(ctx, path.Join(under, e.Name()), fn); err != nil {
-				return err
-			}
-			continue
-		}
-		name, version, ok := versionOf(under, e.Name())
-		if !ok {
-			continue
-		}
-		sum, err := s.Sum(ctx, name, version)
-		if err != nil {
-			return err
-		}
-		if err := fn(name, version, sum); err != nil {
+		if err := s.visit(ctx, under, e, fn); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (s *Store) visit(ctx context.Context, under string, e fs.DirEntry, fn func(secret.Name, uint64, providers.Sum) error) error {
+	name, version, ok := versionOf(under, e.Name())
+	if !ok && e.IsDir() {
+		return s.walk(ctx, path.Join(under, e.Name()), fn)
+	}
+	if !ok {
+		return nil
+	}
+	sum, err := s.Sum(ctx, name, version)
+	if errors.Is(err, providers.ErrAbsent) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fn(name, version, sum)
 }
 
 // versionOf reads a file's place in the vault back into what it holds.
