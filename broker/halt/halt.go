@@ -6,14 +6,13 @@
 // in the middle must not bring a killed broker back to life. The file is made
 // at its full size by [Replace] and only ever overwritten in place, so that it
 // needs no free space (on file systems that copy on write, APFS and btrfs
-// among them, in-place writes can still need some: the error says so). Two
-// slots are written in turn, each with its own checksum, so that a torn write
-// leaves the state before it.
+// among them, in-place writes can still need some: the error says so).
 //
-// It also guards against a state that rots: a copy that is damaged may be what
-// a torn write left, of which nobody was told that it holds, or a stop that was
-// acknowledged and could be read until now. Nothing tells the two apart, so both
-// are read as the second ([Open]): no lease survives it, and no kill is undone.
+// The state is there twice, each copy with its own checksum, and the second is
+// not touched before the first is durable. So a torn write leaves the state
+// before it, and what was acknowledged survives the loss of either copy. Were
+// the copies written in turn instead, a kill whose page rots would be a kill
+// that never was, for nothing tells rot from a torn write.
 package halt
 
 import (
@@ -48,22 +47,11 @@ type State struct {
 //
 //	magic "secretctl-halt-1" | sequence u64 | epoch u64 | killed u8 | count u8 |
 //	6 zero bytes | count × 16 bytes of lease ids | zeros | sha256 of all before
-//
-// An even sequence is in the first slot, an odd one in the second.
 const (
 	pageSize = 4096
-	killedAt = 16 + 8 + 8
-	header   = killedAt + 8
+	header   = 16 + 8 + 8 + 8
 	sumAt    = pageSize - sha256.Size
 )
-
-// killedByte is far from 0, so that no bit alone takes a kill away.
-const killedByte = 0xff
-
-// doubt is how far the epoch moves when a copy is damaged: further than the
-// damaged one can have been ahead, which is 1 and the moves before it that could
-// not be stored.
-const doubt = 1 << 16
 
 var magic = []byte("secretctl-halt-1")
 
@@ -174,9 +162,9 @@ func encode(s State, seq uint64) []byte {
 	binary.BigEndian.PutUint64(page[16:], seq)
 	binary.BigEndian.PutUint64(page[24:], s.Epoch)
 	if s.Killed {
-		page[killedAt] = killedByte
+		page[32] = 1
 	}
-	page[killedAt+1] = byte(len(s.Revoked))
+	page[33] = byte(len(s.Revoked))
 	at := header
 	for _, id := range s.Revoked {
 		at += copy(page[at:], id[:])
@@ -193,9 +181,9 @@ func decode(page []byte) (s State, seq uint64, ok bool) {
 	}
 	seq = binary.BigEndian.Uint64(page[16:])
 	s.Epoch = binary.BigEndian.Uint64(page[24:])
-	s.Killed = page[killedAt] == killedByte
-	n := int(page[killedAt+1])
-	if !s.Killed && page[killedAt] != 0 || n > MaxRevoked {
+	s.Killed = page[32] == 1
+	n := int(page[33])
+	if page[32] > 1 || n > MaxRevoked {
 		return State{}, 0, false
 	}
 	for i := range n {
