@@ -141,17 +141,22 @@ func (l *Listener) Accept() (net.Conn, error) {
 		if conn != nil {
 			return conn, nil
 		}
-		if outOfFiles(err) {
+		if errno, ok := outOfFiles(err); ok {
 			// For whoever serves to wait, instead of cutting off all who wait.
-			return nil, &net.OpError{Op: "accept", Net: "unix", Addr: l.Addr(), Err: err}
+			return nil, &net.OpError{Op: "accept", Net: "unix", Addr: l.Addr(), Err: os.NewSyscallError("accept", errno)}
 		}
 	}
 }
 
-// outOfFiles reports whether an error is of the kind that passes when others
+// outOfFiles returns the error below err of the kind that passes when others
 // close their files.
-func outOfFiles(err error) bool {
-	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+func outOfFiles(err error) (errno syscall.Errno, ok bool) {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, errno) {
+			return errno, true
+		}
+	}
+	return 0, false
 }
 
 // admit returns the connection if it is let in, and otherwise closes it and

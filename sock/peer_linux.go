@@ -28,6 +28,7 @@ func peerOf(fd int) (*Peer, error) {
 	}
 	p := &Peer{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid, pin: pin{pid: cred.Pid, fd: -1}}
 	pidfd, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEERPIDFD)
+	_, short := outOfFiles(err)
 	switch {
 	case err == nil:
 		unix.CloseOnExec(pidfd)
@@ -37,7 +38,7 @@ func peerOf(fd int) (*Peer, error) {
 			return nil, ErrGone
 		}
 		p.Strength = StrengthStartTime
-	case outOfFiles(err):
+	case short:
 		return nil, fmt.Errorf("asking the kernel who connected: %w", err)
 	default: // ESRCH, EINVAL: it has ended and was reaped
 		return nil, ErrGone
