@@ -39,6 +39,7 @@ const ownerTTL = time.Hour
 // Lease decides, records and hands out, in this order.
 func (b *Broker) Lease(ctx context.Context, c *Caller, req LeaseRequest) (*Issued, error) {
 	if err := b.serving(); err != nil {
+		b.refused(c, audit.EventLease, req.Secret, err)
 		return nil, err
 	}
 	name, door, err := req.parse(c)
@@ -165,6 +166,7 @@ func (b *Broker) issue(ctx context.Context, c *Caller, l lease.Lease) (*Issued, 
 // Renew decides again, and moves a following lease to the current version.
 func (b *Broker) Renew(ctx context.Context, c *Caller, id string) (*Issued, error) {
 	if err := b.serving(); err != nil {
+		b.refused(c, audit.EventRenew, "", err)
 		return nil, err
 	}
 	now := b.now()
@@ -284,6 +286,16 @@ func (b *Broker) serving() error {
 		return b.notRecorded(b.logErr)
 	}
 	return nil
+}
+
+// refused records that nothing is handed out because of the kill switch. That
+// the log cannot be written is not recorded in it.
+func (b *Broker) refused(c *Caller, event audit.Event, secretName string, err error) {
+	if !errors.Is(err, ErrKilled) || b.log == nil {
+		return
+	}
+	name, _ := secret.ParseName(secretName) // what is no name is not in the log
+	b.audit(c, audit.Record{Event: event, Decision: audit.Deny, Reason: "killed", Secret: name})
 }
 
 var errKilled = &Error{CodeKilled, "the kill switch is on: nothing is handed out", "the owner ends it with: secretctl resume"}

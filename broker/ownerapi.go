@@ -84,6 +84,9 @@ func putSecret(r *request) error {
 	if err := http.NewResponseController(r.w).SetReadDeadline(time.Now().Add(valueTime)); err != nil {
 		return err
 	}
+	if r.ContentLength >= 0 {
+		r.b.values.makeRoom(int(min(r.ContentLength, MaxValue)))
+	}
 	value, err := secret.Read(r.Body, MaxValue)
 	switch {
 	case errors.Is(err, secret.ErrTooLong):

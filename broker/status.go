@@ -3,6 +3,7 @@ package broker
 import (
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -83,7 +84,7 @@ func (b *Broker) Status() (Status, error) {
 		}
 		out.Stores = append(out.Stores, st)
 	}
-	slices.SortFunc(out.Stores, func(a, b StoreStatus) int { return len(a.Name) - len(b.Name) })
+	slices.SortFunc(out.Stores, func(a, b StoreStatus) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }
 

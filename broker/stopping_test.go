@@ -313,3 +313,27 @@ func TestKillOffline(t *testing.T) {
 	require.ErrorIs(t, err, broker.ErrNoSuchLease)
 	require.Contains(t, h.log(), "kill")
 }
+
+// TestRefusalsAreRecorded: what is asked for while the switch is on is refused,
+// and each refusal is in the log.
+func TestRefusalsAreRecorded(t *testing.T) {
+	h := newHome(t, grants)
+	b := h.broker()
+	set(t, b, "weather", "sunny")
+	held := leaseWeather(t, b)
+	_, err := b.Kill(broker.Owner())
+	require.NoError(t, err)
+	_, err = b.Lease(t.Context(), b.Agent(agentUID), broker.LeaseRequest{Secret: "weather"})
+	require.ErrorIs(t, err, broker.ErrKilled)
+	_, err = b.Renew(t.Context(), b.Agent(agentUID), held.ID.String())
+	require.ErrorIs(t, err, broker.ErrKilled)
+	require.NoError(t, b.Resume(broker.Owner())) // what was deferred is written before it
+	var refused []audit.Event
+	require.NoError(t, audit.Scan(h.disk, broker.AuditDir, 0, time.Time{}, func(r *audit.Record, _ []byte) error {
+		if r.Decision == audit.Deny && r.Reason == "killed" {
+			refused = append(refused, r.Event)
+		}
+		return nil
+	}))
+	require.Equal(t, []audit.Event{audit.EventLease, audit.EventRenew}, refused)
+}

@@ -83,6 +83,20 @@ func (v *values) openWithRoom(ctx context.Context, h held) (secret.Value, error)
 	}
 }
 
+// makeRoom clears values until n bytes more fit, or none is left to clear.
+func (v *values) makeRoom(n int) {
+	for {
+		room, err := secret.Fill(n, func([]byte) error { return nil })
+		if err == nil {
+			room.Clear()
+			return
+		}
+		if !errors.Is(err, secret.ErrFull) || !v.evict() {
+			return
+		}
+	}
+}
+
 // evict clears the value that was not used for longest. It reports whether
 // there was one.
 func (v *values) evict() bool {

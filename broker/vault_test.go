@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -280,6 +281,7 @@ func TestOpenedOnce(t *testing.T) {
 func TestCacheIsBounded(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
+	v := value(t, strings.Repeat("x", 900<<10)) // now, while the test finds room itself
 	big := string(make([]byte, 700<<10))
 	names := []string{"openai/a", "openai/b", "openai/c", "openai/d", "openai/e", "openai/f", "openai/g", "openai/h"}
 	for i, name := range names {
@@ -292,6 +294,10 @@ func TestCacheIsBounded(t *testing.T) {
 			require.Equal(t, len(big)-i, issued.Value.Len())
 		}
 	}
+	h.serve(b)
+	_, err := h.client(broker.OwnerSocket).Set(t.Context(), "openai/i", "", v)
+	v.Clear()
+	require.NoError(t, err, "leased values give way to one that is set")
 }
 
 // TestAges: a secret counts from when its value was put, and is overdue past its

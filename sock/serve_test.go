@@ -91,15 +91,6 @@ func refuses(t testing.TB, c *sock.Conn) {
 	require.Empty(t, got)
 }
 
-// eventually waits until something is so.
-func eventually(t testing.TB, what string, so func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !so(); {
-		require.True(t, time.Now().Before(end), "waited for ever: %s", what)
-		pause()
-	}
-}
-
 // pause lets others run for a moment, by waiting for what does not come.
 func pause() {
 	r, w, err := os.Pipe()

@@ -141,24 +141,22 @@ func Remove(d Disk, name string) error {
 }
 
 // MkdirAll makes a directory and the parents it lacks, durably. Those that are
-// there keep their mode.
+// there keep their mode; that their names are durable is not taken for granted,
+// since whoever made them may have died, or failed, before they were.
 func MkdirAll(d Disk, name string, perm fs.FileMode) error {
 	if name == "." {
 		return nil
 	}
-	info, err := d.Stat(name)
-	switch {
-	case err == nil && info.IsDir():
-		return nil
-	case err == nil:
-		return &fs.PathError{Op: "mkdir", Path: name, Err: errors.New("is not a directory")}
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
 	if err := MkdirAll(d, path.Dir(name), perm); err != nil {
 		return err
 	}
-	if err := d.Mkdir(name, perm); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := d.Mkdir(name, perm); errors.Is(err, fs.ErrExist) {
+		if info, err := d.Stat(name); err != nil {
+			return err
+		} else if !info.IsDir() {
+			return &fs.PathError{Op: "mkdir", Path: name, Err: errors.New("is not a directory")}
+		}
+	} else if err != nil {
 		return err
 	}
 	return d.SyncDir(path.Dir(name))
