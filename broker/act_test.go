@@ -53,7 +53,11 @@ var stage = sync.OnceValues(func() (string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
-	self, err := os.Open("/proc/self/exe")
+	exe, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	self, err := os.Open(exe)
 	if err != nil {
 		return "", err
 	}
@@ -88,9 +92,7 @@ func as(t testing.TB, uid uint32, act string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(t.Context(), path, args...)
 	cmd.Env = []string{actVariable + "=" + act, "GORACE=atexit_sleep_ms=10"}
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Credential: &syscall.Credential{Uid: uid, Gid: uid, NoSetGroups: false},
-		Pdeathsig:  syscall.SIGKILL,
-	}
+	cmd.SysProcAttr = diesWithTest()
+	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: uid}
 	return cmd
 }

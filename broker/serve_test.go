@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime/pprof"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -103,7 +102,7 @@ func (h *home) start(act string, args ...string) *process {
 	cmd := exec.Command(path, append([]string{h.dir}, args...)...)
 	cmd.Env = []string{actVariable + "=" + act, "GORACE=atexit_sleep_ms=10"}
 	cmd.Dir, cmd.Stderr = "/", os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = diesWithTest()
 	in, err := cmd.StdinPipe()
 	require.NoError(h.t, err)
 	out, err := cmd.StdoutPipe()
