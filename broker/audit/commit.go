@@ -231,23 +231,22 @@ func (w *writer) seal() error {
 }
 
 // roll begins a new segment, whole from the first moment anybody can see it.
-// A segment without records is replaced: it says nothing yet.
+// A segment without records is replaced: it says nothing yet. Its header has the
+// time of the record before: whoever begins to read there expects no record to
+// be older than that, and a batch may have read the clock already.
 func (w *writer) roll() error {
-	next, n, cut := w.c, w.c.segment, w.c.cut
+	n := w.c.segment
 	if w.c.records > 0 {
 		n++
 		if w.file != nil {
-			cut = 0 // the old one ended well; its own cut is about the one before
+			w.c.cut = 0 // the old one ended well; its own cut is about the one before
 		}
 	}
+	next := w.c
 	if n > maxSegment {
 		return errors.New("there are as many segments as there can be")
 	}
-	now := micro(w.clk.Now().Wall)
-	if now.Before(w.c.last) {
-		now = w.c.last
-	}
-	first, msg, err := next.begin(w.x, w.sign, n, cut, now)
+	first, msg, err := next.begin(w.x, w.sign, n, w.c.cut, w.c.last)
 	if err != nil {
 		return err
 	}

@@ -22,10 +22,10 @@ type cursor struct {
 	head    tlog.Hash // chain of the last record
 	running tlog.Hash // chain of the last record or header
 	tree    tree      // over all records
-	last    time.Time // of the last record, or of the header that began
+	last    time.Time // of the last record; before the first, when the log was made
 	records uint64    // in this segment
 	since   int       // records since the last checkpoint; every: one is due now
-	cut     int64     // of this segment's header
+	cut     int64     // of this segment's header, or already of the next one's
 }
 
 // start moves to the beginning of a segment whose header is h.

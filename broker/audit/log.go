@@ -75,7 +75,9 @@ const maxTogether = 128
 // Append makes r durable. It sets Seq and Time, cuts the other fields to the
 // resolution of the disk, and returns after Options.Apply has seen r. Any error
 // means that r is not in the log and that what it would have allowed must not
-// happen; [ErrUnavailable] that the disk would not take it.
+// happen; [ErrUnavailable] that the disk would not take it. Only a disk that
+// will not take back what it failed to make durable can leave r for the next
+// [Open] to find.
 func (l *Log) Append(r *Record) error { return l.AppendAll([]*Record{r}) }
 
 // AppendAll is Append for several records, which become durable together, at
@@ -97,26 +99,27 @@ func (l *Log) AppendAll(records []*Record) error {
 
 // Defer takes a record for which nobody waits: it is written with the next
 // batch, or soon, or when the disk takes records again. Beyond a bound in memory
-// such records are only counted.
+// such records are only counted, as is one that has no form in the log.
 func (l *Log) Defer(r *Record) {
 	e, err := newEntry([]*Record{r})
-	if err != nil {
-		return
-	}
-	e.late = true
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	room := maxLate
 	if r.Decision == Deny {
 		room -= reservedLate
 	}
-	if l.closed || l.late >= room {
+	if err != nil || l.closed || l.late >= room {
 		l.dropped++
 		return
 	}
+	e.late = true
 	l.late++
 	l.queue = append(l.queue, e)
-	if l.timer == nil {
+	l.flushSoonLocked()
+}
+
+func (l *Log) flushSoonLocked() {
+	if l.timer == nil && !l.closed {
 		l.timer = time.AfterFunc(lateTime, l.flush)
 	}
 }
@@ -246,7 +249,7 @@ func (l *Log) lead(own *entry) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.leading = l.waitedForLocked(); l.leading {
+	if l.leading = l.goOnLocked(); l.leading {
 		l.writers.Go(l.drain)
 	}
 }
@@ -256,7 +259,7 @@ func (l *Log) drain() {
 	for {
 		l.writeNext(nil)
 		l.mu.Lock()
-		l.leading = l.waitedForLocked()
+		l.leading = l.goOnLocked()
 		more := l.leading
 		l.mu.Unlock()
 		if !more {
@@ -265,12 +268,17 @@ func (l *Log) drain() {
 	}
 }
 
-// waitedForLocked reports whether somebody waits for anything in the queue.
-func (l *Log) waitedForLocked() bool {
+// goOnLocked reports whether somebody waits for anything in the queue. Deferred
+// records alone are left to the timer, or, while the disk takes none, to whoever
+// tries it next.
+func (l *Log) goOnLocked() bool {
 	for _, e := range l.queue {
 		if !e.late {
 			return true
 		}
+	}
+	if len(l.queue) > 0 && l.head.err == nil {
+		l.flushSoonLocked()
 	}
 	return false
 }
@@ -354,10 +362,15 @@ func (l *Log) write(batch []*entry) error {
 }
 
 // keepLateLocked puts the deferred records of a batch that failed back: behind
-// those that somebody waits for, or they would keep them from being tried.
+// those that somebody waits for, or they would keep them from being tried. The
+// count of those that were dropped stays one number.
 func (l *Log) keepLateLocked(batch []*entry) {
 	for _, e := range batch {
-		if e.late {
+		switch {
+		case !e.late:
+		case e.items[0].r.Event == EventDropped:
+			l.dropped += e.items[0].r.Count
+		default:
 			l.late++
 			l.queue = append(l.queue, e)
 		}

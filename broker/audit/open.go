@@ -27,8 +27,9 @@ func Open(d durable.Disk, dir string, clk clock.Clock, o Options) (*Log, error) 
 	}
 	l.head = cursorHead{l.w.c.seq, l.w.c.head, nil}
 	if torn > 0 {
-		if err := l.Append(&Record{Event: EventRepair, Count: uint64(torn)}); err != nil {
-			return nil, errors.Join(err, l.w.file.Close())
+		r := &Record{Event: EventRepair, Count: uint64(torn)}
+		if err := l.Append(r); err != nil {
+			l.Defer(r) // a disk that takes no record now has all those it acknowledged
 		}
 	}
 	return l, nil
@@ -127,16 +128,21 @@ func (w *writer) fold(r *Record, _ []byte) error {
 	return nil
 }
 
-// reopen opens the last segment for writing behind its last whole line.
+// reopen opens the last segment for writing behind its last whole line. What a
+// process that was killed has written may have been read and be in no way
+// durable: neither the lines nor the names of the files.
 func (w *writer) reopen(segment uint64, size int64) error {
 	f, err := w.d.OpenFile(path.Join(w.dir, segmentName(segment)), os.O_RDWR|os.O_APPEND, 0)
 	if err != nil {
 		return err
 	}
 	if size > w.size {
-		if err := errors.Join(f.Truncate(w.size), f.Sync()); err != nil {
+		if err := f.Truncate(w.size); err != nil {
 			return errors.Join(fmt.Errorf("cutting the torn tail: %w", err), f.Close())
 		}
+	}
+	if err := errors.Join(f.Sync(), w.d.SyncDir(w.dir)); err != nil {
+		return errors.Join(err, f.Close())
 	}
 	w.file = f
 	return nil

@@ -11,6 +11,7 @@ type replay struct {
 	x      *hasher
 	sign   *signer
 	c      cursor
+	signed uint64                             // the last record under a checkpoint
 	record func(r *Record, line []byte) error // called behind each record; may be nil
 	mark   func(end int64)                    // called behind each checkpoint; may be nil
 }
@@ -26,14 +27,19 @@ func (v *replay) segment(p *part, from, cut int64, last bool) (end int64, err er
 		}
 		limit = cut
 	}
+	if from > 0 {
+		v.signed = v.c.seq // one begins within a segment behind a checkpoint only
+	}
 	in := p.lines(from, limit)
 	for end = from; ; {
 		line, next, err := in.next()
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) && v.begun(p) {
 			return end, nil
 		}
 		var bad error
 		switch {
+		case errors.Is(err, io.EOF):
+			bad = errors.New("it ends before its first checkpoint")
 		case errors.Is(err, errTorn) || errors.Is(err, errLong):
 			bad = err
 		case err != nil:
@@ -45,13 +51,21 @@ func (v *replay) segment(p *part, from, cut int64, last bool) (end int64, err er
 			}
 		}
 		if bad != nil {
-			if last && end > 0 && p.torn(end) == nil {
-				return end, nil
+			if last && v.begun(p) {
+				if torn, err := p.torn(end); torn || err != nil {
+					return end, err
+				}
 			}
 			return 0, v.damaged(p, end, bad)
 		}
 		end = next
 	}
+}
+
+// begun reports whether the header and the checkpoint behind it have been read.
+// They are written as a whole, so no crash leaves a segment without them.
+func (v *replay) begun(p *part) bool {
+	return v.c.segment == p.n && (v.c.records > 0 || v.c.since < every)
 }
 
 // line reads one line at off. bad is what is wrong with it, stop an error of
@@ -65,9 +79,13 @@ func (v *replay) line(p *part, off int64, line []byte, next int64) (bad, stop er
 		}
 		return bad, nil
 	case bytes.HasPrefix(line, []byte(checkpointKey)):
-		if bad := v.c.readCheckpoint(v.sign, line); bad != nil {
-			return bad, nil
+		if v.c.since == 0 {
+			return unsigned{errors.New("it is the second checkpoint of the same records")}, nil
 		}
+		if bad := v.c.readCheckpoint(v.sign, line); bad != nil {
+			return unsigned{bad}, nil
+		}
+		v.signed = v.c.seq
 		if v.mark != nil {
 			v.mark(next)
 		}
@@ -83,6 +101,14 @@ func (v *replay) line(p *part, off int64, line []byte, next int64) (bad, stop er
 	return nil, nil
 }
 
+// unsigned is what is wrong with a checkpoint: whoever can write the log could
+// have made every record since the one before.
+type unsigned struct{ error }
+
 func (v *replay) damaged(p *part, off int64, bad error) error {
-	return &DamagedError{Segment: p.n, Line: p.lineAt(off), Seq: v.c.seq + 1, Reason: bad.Error()}
+	seq := v.c.seq + 1
+	if errors.As(bad, new(unsigned)) {
+		seq = v.signed + 1
+	}
+	return &DamagedError{Segment: p.n, Line: p.lineAt(off), Seq: seq, Reason: bad.Error()}
 }

@@ -74,20 +74,28 @@ func scanSegment(d durable.Disk, dir string, list []uint64, from uint64, since t
 	}
 	in := p.lines(0, end)
 	for first := true; ; first = false {
+		var r Record
+		at := in.off
 		line, _, err := in.next()
 		switch {
-		case errors.Is(err, io.EOF) || errors.Is(err, errTorn) && len(list) == 1:
+		case errors.Is(err, io.EOF):
 			return nil
+		case err == nil && (first || bytes.HasPrefix(line, []byte(checkpointKey))):
+			continue
+		case err == nil:
+			_, _, err = decodeRecord(string(line), &r)
+		case !errors.Is(err, errTorn) && !errors.Is(err, errLong):
+			return err
+		}
+		switch {
+		case err != nil && len(list) == 1:
+			if torn, err := p.torn(at); torn || err != nil {
+				return err
+			}
+			fallthrough
 		case err != nil:
 			return &DamagedError{Segment: p.n, Reason: err.Error()}
-		case first || bytes.HasPrefix(line, []byte(checkpointKey)):
-			continue
-		}
-		var r Record
-		if _, _, err := decodeRecord(string(line), &r); err != nil {
-			return &DamagedError{Segment: p.n, Reason: err.Error()}
-		}
-		if r.Seq < from || r.Time.Before(since) {
+		case r.Seq < from || r.Time.Before(since):
 			continue
 		}
 		if err := fn(&r, line); err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math"
 	"path"
@@ -109,7 +110,7 @@ func readSnapshot(d durable.Disk, dir string) (*snapshot, error) {
 func (s *snapshot) resume(p *part, x *hasher, sign *signer) (c cursor, from int64, err error) {
 	line, end, err := p.lines(0, p.size).next()
 	if err != nil {
-		return c, 0, errors.New("its segment has no header")
+		return c, 0, fmt.Errorf("reading its segment's header: %w", err)
 	}
 	h, _, _, err := decodeHeader(string(line))
 	if err != nil {
