@@ -3,30 +3,22 @@
 package durable
 
 import (
-	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-const noFollow = unix.O_NOFOLLOW
-
 // flock takes an exclusive lock on an open file, or fails with ErrLocked.
 func flock(f *os.File) error {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return err
+	err := withFD(f, func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
+	if err == unix.EWOULDBLOCK {
+		return ErrLocked
 	}
-	var failed error
-	err = conn.Control(func(fd uintptr) {
-		for {
-			if failed = unix.Flock(int(fd), unix.LOCK_EX|unix.LOCK_NB); failed != unix.EINTR {
-				return
-			}
-		}
-	})
-	if failed == unix.EWOULDBLOCK {
-		failed = ErrLocked
-	}
-	return errors.Join(err, failed)
+	return err
+}
+
+// unlock lets go of a lock before its file is closed, which does not while a
+// part of the file is mapped.
+func unlock(f *os.File) error {
+	return withFD(f, func(fd int) error { return unix.Flock(fd, unix.LOCK_UN) })
 }

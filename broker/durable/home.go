@@ -6,16 +6,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"slices"
 	"strings"
 )
 
 // home is the real Disk. os.Root keeps every name below the directory, even
 // when something in it has been replaced by a link.
-type home struct {
-	dir  string
-	root *os.Root
-}
+type home struct{ root *os.Root }
 
 // OpenHome returns the disk of an existing directory.
 func OpenHome(dir string) (Disk, error) {
@@ -23,15 +21,33 @@ func OpenHome(dir string) (Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &home{dir, root}, nil
+	return &home{root}, nil
 }
 
 func (h *home) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
-	f, err := h.root.OpenFile(name, flag|noFollow, perm)
+	f, err := h.open(name, flag, perm)
 	if err != nil {
 		return nil, err
 	}
 	return file{f}, nil
+}
+
+// open opens the file in its directory, by its last element: os.Root follows a
+// link there that stays below it, whatever the flags say.
+func (h *home) open(name string, flag int, perm fs.FileMode) (*os.File, error) {
+	if !fs.ValidPath(name) {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
+	}
+	dir, err := h.root.Open(path.Dir(name))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	f, err := openIn(dir, path.Base(name), flag, perm)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return f, nil
 }
 
 func (h *home) Mkdir(name string, perm fs.FileMode) error { return h.root.Mkdir(name, perm) }
@@ -61,7 +77,7 @@ func (h *home) SyncDir(name string) error {
 // Lock takes an flock on the directory itself: there is no lock file that
 // could be removed, and the kernel lets go when the process ends.
 func (h *home) Lock() (io.Closer, error) {
-	dir, err := os.Open(h.dir)
+	dir, err := h.root.Open(".")
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"sync"
@@ -11,7 +12,7 @@ type OpKind string
 
 // The kinds.
 const (
-	OpCreate   OpKind = "create" // open with O_CREATE or O_TRUNC
+	OpCreate   OpKind = "create" // open with O_CREATE or O_TRUNC, or of a database that is not there yet
 	OpMkdir    OpKind = "mkdir"
 	OpRename   OpKind = "rename" // Name is the new name
 	OpRemove   OpKind = "remove"
@@ -40,7 +41,7 @@ type Verdict struct {
 // that crashes and faults are tried at each operation by number.
 type Hook struct {
 	Disk
-	Before func(Op) Verdict // called for one operation at a time
+	Before func(Op) Verdict // called for one operation at a time; nil lets everything happen
 
 	mu sync.Mutex
 	n  int // operations so far
@@ -52,7 +53,7 @@ func (h *Hook) do(kind OpKind, name string, f func() error) error {
 	switch {
 	case v.Err != nil:
 		return v.Err
-	case v.Skip:
+	case v.Skip && kind != OpCreate:
 		return nil
 	}
 	return f()
@@ -63,6 +64,9 @@ func (h *Hook) ask(kind OpKind, name string) Verdict {
 	defer h.mu.Unlock()
 	op := Op{h.n, kind, name}
 	h.n++
+	if h.Before == nil {
+		return Verdict{}
+	}
 	return h.Before(op)
 }
 
@@ -102,7 +106,14 @@ func (h *Hook) SyncDir(name string) error {
 
 // OpenDB implements [Disk].
 func (h *Hook) OpenDB(name string) (DB, error) {
-	db, err := h.Disk.OpenDB(name)
+	var db DB
+	open := func() (err error) { db, err = h.Disk.OpenDB(name); return err }
+	_, err := h.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = h.do(OpCreate, name, open)
+	} else {
+		err = open()
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -10,21 +10,18 @@ import (
 // sector is the unit in which a lost write reads as zeros, in bytes.
 const sector = 512
 
-// wholeTear is the longest write of which every torn length is tried, in bytes.
-const wholeTear = 4 << 10
-
 // Images yields at most limit disks that a power loss at this moment could leave,
 // each independent, unlocked and with everything in it durable. First what is
 // synced and nothing else, then everything, then the last write cut at every
-// length (of a long one: at some), then as many random ones as the limit has
-// room for: each directory at some point of its unsynced changes, each file with
-// some of its unsynced writes, cut or with sectors that read as zeros. The disk
-// must not change meanwhile.
+// length, then as many random ones as the limit has room for: each directory at
+// some point of its unsynced changes, each file with some of its unsynced
+// writes, cut or with sectors that read as zeros. Where the limit has no room
+// for every length, half of it is for some of them. The disk must not change
+// between two images.
 func (m *Mem) Images(limit int, rnd *rand.Rand) iter.Seq[*Mem] {
 	return func(yield func(*Mem) bool) {
-		for i := 0; i < limit; i++ {
-			f, ok := m.fate(i, rnd)
-			if !ok || !yield(m.image(f)) {
+		for f := range m.fates(limit, rnd) {
+			if !yield(m.image(f)) {
 				return
 			}
 		}
@@ -34,103 +31,95 @@ func (m *Mem) Images(limit int, rnd *rand.Rand) iter.Seq[*Mem] {
 // fate decides what a power loss leaves of unsynced changes.
 type fate struct {
 	names func(changes int) (kept int)
-	file  func(*memFile) []byte
+	file  func(*memFile) []byte // only asked of one with unsynced writes
 }
 
-func none(int) int  { return 0 }
-func all(n int) int { return n }
-
-func content(f *memFile) []byte { return f.data }
-
-// fate returns the fate of the i-th image. There is one when nothing is unsynced.
-func (m *Mem) fate(i int, rnd *rand.Rand) (fate, bool) {
-	cuts := m.cuts(rnd)
-	switch {
-	case i == 0:
-		return fate{none, func(f *memFile) []byte { return f.synced }}, true
-	case m.settled(m.root):
-		return fate{}, false
-	case i == 1:
-		return fate{all, content}, true
-	case i-2 < len(cuts):
-		return fate{all, func(f *memFile) []byte {
-			if f != m.last {
-				return f.data
+func (m *Mem) fates(limit int, rnd *rand.Rand) iter.Seq[fate] {
+	none := func(int) int { return 0 }
+	all := func(n int) int { return n }
+	some := func(n int) int { return rnd.IntN(n + 1) }
+	return func(yield func(fate) bool) {
+		if limit < 1 || !yield(fate{none, func(f *memFile) []byte { return f.synced }}) {
+			return
+		}
+		if limit < 2 || m.settled() || !yield(fate{all, (*memFile).whole}) {
+			return
+		}
+		cuts := m.cuts(limit-2, rnd)
+		for _, cut := range cuts {
+			if !yield(fate{all, func(f *memFile) []byte { return m.cutOf(f, cut) }}) {
+				return
 			}
-			return f.upTo(len(f.writes)-1, cuts[i-2])
-		}}, true
+		}
+		for range limit - 2 - len(cuts) {
+			if !yield(fate{some, func(f *memFile) []byte { return f.some(rnd) }}) {
+				return
+			}
+		}
 	}
-	return fate{func(n int) int { return rnd.IntN(n + 1) }, func(f *memFile) []byte { return f.some(rnd) }}, true
 }
 
-// cuts returns where the last write is cut, in bytes of it.
-func (m *Mem) cuts(rnd *rand.Rand) (cuts []int) {
+// cuts returns where the last write is cut, in bytes of it: everywhere if there
+// is room, else, in half of the room, at its ends, about a sector's, and at random.
+func (m *Mem) cuts(room int, rnd *rand.Rand) (cuts []int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.last == nil || len(m.last.writes) == 0 {
 		return nil
 	}
 	n := len(m.last.writes[len(m.last.writes)-1].data)
-	if n <= wholeTear {
+	if n <= room {
 		for at := range n {
 			cuts = append(cuts, at)
 		}
 		return cuts
 	}
-	cuts = []int{0, 1, sector - 1, sector, sector + 1, n - 1}
-	for range 32 {
+	ends := []int{0, 1, n - 1, sector - 1, sector, sector + 1}
+	rnd.Shuffle(len(ends), func(i, j int) { ends[i], ends[j] = ends[j], ends[i] })
+	for _, at := range ends {
+		if at < n && len(cuts) < room/2 {
+			cuts = append(cuts, at)
+		}
+	}
+	for len(cuts) < room/2 {
 		cuts = append(cuts, rnd.IntN(n))
 	}
 	return cuts
 }
 
-// settled reports whether everything below d is durable.
-func (m *Mem) settled(d *memDir) bool {
-	if len(d.changes) > 0 {
-		return false
+// cutOf is the file as it is, but for the last write to the disk, which is cut.
+func (m *Mem) cutOf(f *memFile, cut int) []byte {
+	if f != m.last {
+		return f.whole()
 	}
-	for _, n := range d.names {
-		switch n := n.(type) {
-		case *memFile:
-			if len(n.writes) > 0 {
-				return false
-			}
-		case *memDir:
-			if !m.settled(n) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// upTo is the file with its first writes and a part of the next.
-func (f *memFile) upTo(writes, cut int) []byte {
-	b := slices.Clone(f.synced)
-	for _, w := range f.writes[:writes] {
+	b := f.before()
+	last := len(f.writes) - 1
+	for _, w := range f.writes[:last] {
 		b = w.apply(b)
 	}
-	w := f.writes[writes]
-	if w.data == nil {
-		return b
-	}
-	return memWrite{w.at, w.data[:cut]}.apply(b)
+	return memWrite{f.writes[last].at, f.writes[last].data[:cut]}.apply(b)
 }
+
+// before is the file without its writes, and with room for them.
+func (f *memFile) before() []byte {
+	return append(make([]byte, 0, max(len(f.synced), len(f.data))), f.synced...)
+}
+
+// whole is the file with all of its writes.
+func (f *memFile) whole() []byte { return slices.Clone(f.data) }
 
 // some is the file with some of its writes: each whole, gone, cut, or with
 // sectors that were allotted and never written.
 func (f *memFile) some(rnd *rand.Rand) []byte {
-	b := slices.Clone(f.synced)
+	b := f.before()
 	for _, w := range f.writes {
-		switch rnd.IntN(4) {
-		case 0:
+		switch fate := rnd.IntN(4); {
+		case fate == 0:
 			b = w.apply(b)
-		case 1:
-			if w.data != nil {
-				b = memWrite{w.at, w.data[:rnd.IntN(len(w.data)+1)]}.apply(b)
-			}
-		case 2:
-			if w.data != nil {
-				b = w.holed(b, rnd)
-			}
+		case fate == 1 && w.data != nil:
+			b = memWrite{w.at, w.data[:rnd.IntN(len(w.data)+1)]}.apply(b)
+		case fate == 2 && w.data != nil:
+			b = w.holed(b, rnd)
 		}
 	}
 	return b
@@ -151,25 +140,59 @@ func (w memWrite) holed(b []byte, rnd *rand.Rand) []byte {
 	return after
 }
 
+// settled reports whether everything is durable.
+func (m *Mem) settled() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.root.settled()
+}
+
+func (d *memDir) settled() bool {
+	if len(d.changes) > 0 {
+		return false
+	}
+	for _, n := range d.names {
+		switch n := n.(type) {
+		case *memFile:
+			if len(n.writes) > 0 {
+				return false
+			}
+		case *memDir:
+			if !n.settled() {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // image builds the disk that a fate leaves.
 func (m *Mem) image(f fate) *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	return &Mem{root: f.dir(m.root)}
 }
 
 func (f fate) dir(d *memDir) *memDir {
-	names := maps.Clone(d.synced)
-	for _, c := range d.changes[:f.names(len(d.changes))] {
-		applyNames(names, c)
+	kept := d.synced
+	if n := f.names(len(d.changes)); n > 0 {
+		kept = maps.Clone(kept)
+		for _, c := range d.changes[:n] {
+			applyNames(kept, c)
+		}
 	}
-	for name, n := range names {
+	names := make(map[string]memNode, len(kept))
+	for name, n := range kept {
 		switch n := n.(type) {
 		case *memDir:
 			names[name] = f.dir(n)
 		case *memFile:
-			data := f.file(n)
-			// Capacity cut to length: a write to the image copies first.
-			names[name] = &memFile{perm: n.perm, data: slices.Clone(data), synced: slices.Clip(slices.Clone(data)), db: n.db}
+			b := n.synced
+			if len(n.writes) > 0 {
+				b = f.file(n)
+			}
+			names[name] = &memFile{perm: n.perm, synced: b, data: b, db: n.db}
 		}
 	}
-	return &memDir{perm: d.perm, names: names, synced: maps.Clone(names)}
+	return &memDir{perm: d.perm, synced: names, names: names}
 }

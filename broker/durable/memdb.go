@@ -1,9 +1,11 @@
 package durable
 
 import (
+	"errors"
+	"io/fs"
 	"maps"
-	"path"
 	"slices"
+	"syscall"
 )
 
 // memDB is the content of a database: what has been committed, which is durable.
@@ -14,7 +16,7 @@ type memDB struct {
 
 // OpenDB implements [Disk]. What a commit does to the disk, and that it happens
 // as a whole, is taken as given here: bbolt's own tests, and real kills, are the
-// proof of that.
+// proof of that. Its file has no bytes to read.
 func (m *Mem) OpenDB(name string) (DB, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -22,36 +24,60 @@ func (m *Mem) OpenDB(name string) (DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, ok := dir.names[last].(*memFile)
-	if !ok {
-		file = &memFile{perm: 0o600, db: &memDB{}}
+	node, ok := dir.names[last]
+	file, isFile := node.(*memFile)
+	switch {
+	case name == "." || ok && !isFile:
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EISDIR}
+	case !ok:
+		file = &memFile{perm: 0o600}
 		dir.change(map[string]memNode{last: file})
+	case len(file.data) > 0:
+		return nil, &fs.PathError{Op: "open", Path: name, Err: errDamaged}
+	case file.opened:
+		return nil, &fs.PathError{Op: "open", Path: name, Err: ErrLocked}
 	}
 	if file.db == nil {
 		file.db = &memDB{}
 	}
+	file.opened = true
 	dir.sync() // as for the real one
-	return &memConn{m, file, path.Base(name)}, nil
+	return &memConn{m: m, file: file, name: name}, nil
 }
 
 // memConn is an open database.
 type memConn struct {
-	m    *Mem
-	file *memFile
-	name string
+	m      *Mem
+	file   *memFile
+	name   string
+	closed bool
+}
+
+// content returns what is committed.
+func (c *memConn) content() (*memDB, error) {
+	c.m.mu.Lock()
+	defer c.m.mu.Unlock()
+	if c.closed {
+		return nil, &fs.PathError{Op: "begin", Path: c.name, Err: fs.ErrClosed}
+	}
+	return c.file.db, nil
 }
 
 func (c *memConn) View(fn func(Tx) error) error {
-	c.m.mu.Lock()
-	db := c.file.db
-	c.m.mu.Unlock()
+	db, err := c.content()
+	if err != nil {
+		return err
+	}
 	return fn(&memTx{db: db})
 }
 
 func (c *memConn) Update(fn func(Tx) error) error {
-	c.m.mu.Lock()
-	db := c.file.db
-	c.m.mu.Unlock()
+	c.file.writing.Lock()
+	defer c.file.writing.Unlock()
+	db, err := c.content()
+	if err != nil {
+		return err
+	}
 	tx := &memTx{db: &memDB{maps.Clone(db.buckets)}, own: map[string]bool{}}
 	if tx.db.buckets == nil {
 		tx.db.buckets = map[string]map[string][]byte{}
@@ -65,15 +91,27 @@ func (c *memConn) Update(fn func(Tx) error) error {
 	return nil
 }
 
-func (c *memConn) Close() error { return nil }
+// Close, like the real one, waits for the transaction that writes.
+func (c *memConn) Close() error {
+	c.file.writing.Lock()
+	defer c.file.writing.Unlock()
+	c.m.mu.Lock()
+	defer c.m.mu.Unlock()
+	if !c.closed {
+		c.closed, c.file.opened = true, false
+	}
+	return nil
+}
 
 // memTx is a transaction. One that writes copies a bucket before it changes it.
 type memTx struct {
 	db  *memDB
-	own map[string]bool // buckets that were copied
+	own map[string]bool // buckets that were copied; nil: it does not write
 }
 
 func (t *memTx) Get(bucket string, key []byte) []byte { return t.db.buckets[bucket][string(key)] }
+
+var errReadOnly = errors.New("writing in a transaction that reads")
 
 func (t *memTx) mine(bucket string) map[string][]byte {
 	if !t.own[bucket] {
@@ -87,11 +125,20 @@ func (t *memTx) mine(bucket string) map[string][]byte {
 }
 
 func (t *memTx) Put(bucket string, key, value []byte) error {
-	t.mine(bucket)[string(key)] = slices.Clone(value)
+	switch {
+	case t.own == nil:
+		return errReadOnly
+	case bucket == "" || len(key) == 0:
+		return errors.New("a bucket and a key must have a name")
+	}
+	t.mine(bucket)[string(key)] = append([]byte{}, value...)
 	return nil
 }
 
 func (t *memTx) Delete(bucket string, key []byte) error {
+	if t.own == nil {
+		return errReadOnly
+	}
 	if t.db.buckets[bucket] != nil {
 		delete(t.mine(bucket), string(key))
 	}
