@@ -48,8 +48,10 @@ func GetBuffer() (*Buffer, error) {
 // Release clears the buffer and gives it back.
 func (b *Buffer) Release() {
 	p, _ := pool() // made before b was
-	clear(b.B[:cap(b.B)])
 	clear(b.own[:cap(b.own)])
+	if all := b.B[:cap(b.B)]; len(all) > 0 && &all[0] != &b.own[:1][0] {
+		clear(all) // grown out of the pool, or cut from its front
+	}
 	b.B = b.own
 	p.idle <- b
 }
