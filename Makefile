@@ -1,7 +1,8 @@
 # make test runs everything a change must pass. What a test needs and the
 # machine lacks is installed first where that is possible (root on Debian);
 # elsewhere the tests that need it say so and skip. SECRETCTL_TEST_STRICT=1
-# turns every skip into a failure; SECRETCTL_LONG=1 runs the long versions.
+# turns every skip into a failure; SECRETCTL_LONG=1 runs the long versions. All
+# that the tests write is then searched for the secrets they used: cmd/canaries.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # How long each fuzz target runs.
@@ -10,7 +11,9 @@ FUZZTIME = $(if $(SECRETCTL_LONG),60s,5s)
 .PHONY: test lint cross crash fuzz bench cover deps
 
 test: deps lint cross
-	GORACE=atexit_sleep_ms=10 go test -race -shuffle=on -timeout 20m ./...
+	log=$$(mktemp) && trap 'rm -f '$$log EXIT && \
+		GORACE=atexit_sleep_ms=10 go run ./cmd/canaries go test -v -race -shuffle=on -timeout 20m ./... >$$log || { cat $$log; exit 1; } && \
+		grep '^ok' $$log
 	$(MAKE) crash fuzz
 
 lint:
@@ -29,7 +32,7 @@ cross:
 # Crash images are many more without the race detector, under which signatures
 # are ten times slower.
 crash:
-	go test -count=1 -timeout 60m -run 'Crash' -v ./broker | grep -vE '^=== '
+	go test -count=1 -timeout 60m -run 'Crash' -v ./broker ./broker/audit | grep -vE '^=== '
 
 fuzz:
 	for p in $$(go list ./...); do \

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"secretctl/broker/secret/canary"
 )
 
 // actVariable names, in the environment of a process that a test starts, what
@@ -23,6 +25,7 @@ var acts = map[string]func(args []string) error{
 	"ask":     actAsk,
 	"hold":    actHold,
 	"die":     actDie,
+	"limit":   actLimit,
 	"prepare": actPrepare,
 	"serve":   actServe,
 }
@@ -90,7 +93,7 @@ func as(t testing.TB, uid uint32, act string, args ...string) *exec.Cmd {
 	path, err := stage()
 	require.NoError(t, err)
 	cmd := exec.CommandContext(t.Context(), path, args...)
-	cmd.Env = []string{actVariable + "=" + act, "GORACE=atexit_sleep_ms=10"}
+	cmd.Env = []string{actVariable + "=" + act, "GORACE=atexit_sleep_ms=10", canary.Environ()}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = diesWithTest()
 	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: uid}

@@ -7,16 +7,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"secretctl/broker"
+	"secretctl/broker/secret/canary"
 )
 
 func TestSetAndLease(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
-	require.Equal(t, uint64(1), set(t, b, "openai/key", "sk-one"))
+	require.Equal(t, uint64(1), mint(t, b, "openai/key", "one"))
 
 	issued, err := b.Lease(t.Context(), b.Agent(agentUID), broker.LeaseRequest{Secret: "openai/key"})
 	require.NoError(t, err)
-	require.Equal(t, "sk-one", reveal(t, issued.Value))
+	require.Equal(t, canary.New(t, "one"), reveal(t, issued.Value))
 	require.Equal(t, 10*time.Minute, issued.TTL)
 
 	_, err = b.Lease(t.Context(), b.Agent(otherUID), broker.LeaseRequest{Secret: "openai/key"})
@@ -29,7 +30,8 @@ func TestOverTheSockets(t *testing.T) {
 	h.serve(b)
 	owner := h.client(broker.OwnerSocket)
 
-	v := value(t, "sk-\"quoted\"\n\\")
+	quoted := canary.New(t, "quoted") + "\"quoted\"\n\\"
+	v := value(t, quoted)
 	defer v.Clear()
 	version, err := owner.Set(t.Context(), "openai/key", "", v)
 	require.NoError(t, err)
@@ -37,7 +39,7 @@ func TestOverTheSockets(t *testing.T) {
 	handed, err := owner.Lease(t.Context(), broker.LeaseRequest{Secret: "openai/key"})
 	require.NoError(t, err)
 	defer handed.Value.Clear()
-	require.Equal(t, "sk-\"quoted\"\n\\", reveal(t, handed.Value))
+	require.Equal(t, quoted, reveal(t, handed.Value))
 
 	status, err := owner.Status(t.Context())
 	require.NoError(t, err)

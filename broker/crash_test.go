@@ -17,6 +17,7 @@ import (
 	"secretctl/broker/config"
 	"secretctl/broker/durable"
 	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 	"secretctl/providers"
 	"secretctl/providers/age"
 )
@@ -239,7 +240,7 @@ func (c *crashed) compareSecret(b *broker.Broker, image durable.Disk, name strin
 		if err != nil {
 			return fmt.Errorf("%s version %d: %w", name, v.Version, err)
 		}
-		if want := fmt.Sprintf("%s-%d", name, v.Version); issued.Value.Use(func(b []byte) error {
+		if want := valueOf(name, v.Version); issued.Value.Use(func(b []byte) error {
 			if string(b) != want {
 				return errors.New("another value")
 			}
@@ -277,7 +278,7 @@ func (c *crashed) set(name string) {
 		}
 		after.current[name] = next
 		c.next = *after
-		v, err := secret.New(fmt.Appendf(nil, "%s-%d", name, next))
+		v, err := secret.New([]byte(valueOf(name, next)))
 		if err != nil {
 			return err
 		}
@@ -288,6 +289,11 @@ func (c *crashed) set(name string) {
 		}
 		return err
 	})
+}
+
+// valueOf is what a version of a secret is set to.
+func valueOf(name string, version uint64) string {
+	return canary.Of(fmt.Sprintf("%s-%d", name, version))
 }
 
 // nextAfterRemoval: the scenario removes a secret only once, at version 2.

@@ -11,23 +11,25 @@ import (
 	"secretctl/broker"
 	"secretctl/broker/clock"
 	"secretctl/broker/durable"
+	"secretctl/broker/secret/canary"
 )
 
 // TestDiskFull fills a real file system under a running broker.
 func TestDiskFull(t *testing.T) {
 	needRoot(t)
-	dir, err := os.MkdirTemp("", "sc")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	dir := canary.Dir(t)
 	require.NoError(t, syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"))
-	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
+	t.Cleanup(func() {
+		canary.NoneIn(t, dir)
+		require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH))
+	})
 	disk, err := durable.OpenHome(dir)
 	require.NoError(t, err)
 	h := &home{t: t, dir: dir, disk: disk, clock: clock.NewFake(start), config: grants}
 	require.NoError(t, h.init())
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	kept := leaseWeather(t, b)
 
 	fill, err := os.Create(dir + "/fill")

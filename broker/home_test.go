@@ -15,6 +15,7 @@ import (
 	"secretctl/broker/config"
 	"secretctl/broker/durable"
 	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 	"secretctl/providers"
 	"secretctl/providers/age"
 	"secretctl/sock"
@@ -62,10 +63,7 @@ type home struct {
 
 // newHome makes an empty home on the real disk, which other uids can reach.
 func newHome(t testing.TB, config string) *home {
-	dir, err := os.MkdirTemp("", "sc")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	require.NoError(t, os.Chmod(dir, 0o711))
+	dir := canary.Dir(t)
 	disk, err := durable.OpenHome(dir)
 	require.NoError(t, err)
 	h := &home{t: t, dir: dir, disk: disk, clock: clock.NewFake(start), config: config}
@@ -158,7 +156,13 @@ func value(t testing.TB, text string) secret.Value {
 	return v
 }
 
-// set sets a secret as the owner.
+// mint sets a secret, as the owner, to the value that [canary.New] mints for the
+// label.
+func mint(t testing.TB, b *broker.Broker, name, label string) uint64 {
+	return set(t, b, name, canary.New(t, label))
+}
+
+// set sets a secret, as the owner, to a text.
 func set(t testing.TB, b *broker.Broker, name, text string) uint64 {
 	v := value(t, text)
 	defer v.Clear()

@@ -18,6 +18,7 @@ import (
 	"secretctl/broker/config"
 	"secretctl/broker/durable"
 	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 	"secretctl/providers"
 	"secretctl/providers/age"
 )
@@ -87,7 +88,7 @@ func work(b *broker.Broker, out *json.Encoder) error {
 	}{
 		{"resume", func() (ack, error) { return ack{Killed: flag(false)}, b.Resume(owner) }},
 		{"set", func() (ack, error) {
-			v, err := secret.New([]byte("value"))
+			v, err := secret.New([]byte(canary.Of("value")))
 			if err != nil {
 				return ack{}, err
 			}

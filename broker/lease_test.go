@@ -13,6 +13,7 @@ import (
 
 	"secretctl/broker"
 	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 	"secretctl/providers"
 )
 
@@ -38,7 +39,7 @@ func TestNoOracle(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	h.serve(b)
 	for _, name := range []string{"openai/key", "openai/billing-key", "github/token", "own/admin"} {
-		set(t, b, name, "sk-x")
+		mint(t, b, name, "x")
 	}
 	asks := func(name string) question {
 		return question{h.path(broker.AgentSocket), "POST /v1/leases", fmt.Sprintf(`{"secret":%q}`, name)}
@@ -71,7 +72,7 @@ func TestNoOracle(t *testing.T) {
 func TestRenewSameIdentity(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	issued, err := b.Lease(t.Context(), b.Agent(agentUID), broker.LeaseRequest{Secret: "weather"})
 	require.NoError(t, err)
 	id := issued.ID.String()
@@ -106,7 +107,7 @@ func TestRenewSameIdentity(t *testing.T) {
 func TestOwnKeysNeverLeased(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
-	set(t, b, "own/openai-admin", "sk-admin")
+	mint(t, b, "own/openai-admin", "admin")
 	for _, c := range []*broker.Caller{b.Agent(agentUID), broker.Owner()} {
 		_, err := b.Lease(t.Context(), c, broker.LeaseRequest{Secret: "own/openai-admin"})
 		require.ErrorIs(t, err, broker.ErrDenied)
@@ -122,23 +123,23 @@ func TestRenewDecidesAgain(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
 	agent := b.Agent(agentUID)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	following, err := b.Lease(t.Context(), agent, broker.LeaseRequest{Secret: "weather", TTLSeconds: 60})
 	require.NoError(t, err)
 	pinned, err := b.Lease(t.Context(), agent, broker.LeaseRequest{Secret: "weather", Pinned: true})
 	require.NoError(t, err)
-	require.Equal(t, uint64(2), set(t, b, "weather", "rainy"))
+	require.Equal(t, uint64(2), mint(t, b, "weather", "rainy"))
 
 	h.clock.Advance(50 * time.Second)
 	renewed, err := b.Renew(t.Context(), agent, following.ID.String())
 	require.NoError(t, err)
-	require.Equal(t, "rainy", reveal(t, renewed.Value))
+	require.Equal(t, canary.New(t, "rainy"), reveal(t, renewed.Value))
 	require.Equal(t, time.Minute, renewed.TTL)
 	require.Equal(t, start.Add(110*time.Second), renewed.Expires)
 	require.Equal(t, start, renewed.First)
 	kept, err := b.Renew(t.Context(), agent, pinned.ID.String())
 	require.NoError(t, err)
-	require.Equal(t, "sunny", reveal(t, kept.Value))
+	require.Equal(t, canary.New(t, "sunny"), reveal(t, kept.Value))
 
 	h.clock.Advance(time.Minute)
 	_, err = b.Renew(t.Context(), agent, following.ID.String())
@@ -172,7 +173,7 @@ hours = "07:00-23:00"
 	b := h.broker()
 	agent := b.Agent(agentUID)
 	for _, name := range []string{"a", "b", "c"} {
-		set(t, b, name, "x")
+		mint(t, b, name, "x")
 	}
 	lease := func(name string) (*broker.Issued, error) {
 		return b.Lease(t.Context(), agent, broker.LeaseRequest{Secret: name})
@@ -205,7 +206,7 @@ hours = "07:00-23:00"
 func TestLeaseRequests(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	agent := b.Agent(agentUID)
 	for _, bad := range []broker.LeaseRequest{
 		{Secret: "Weather"}, {Secret: ""}, {Secret: "weather/"}, {Secret: "../weather"},
@@ -220,10 +221,10 @@ func TestLeaseRequests(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 15*time.Minute, clipped.TTL)
 
-	set(t, b, "weather", "rainy")
+	mint(t, b, "weather", "rainy")
 	old, err := b.Lease(t.Context(), broker.Owner(), broker.LeaseRequest{Secret: "weather", Version: 1})
 	require.NoError(t, err)
-	require.Equal(t, "sunny", reveal(t, old.Value))
+	require.Equal(t, canary.New(t, "sunny"), reveal(t, old.Value))
 	_, err = b.Lease(t.Context(), broker.Owner(), broker.LeaseRequest{Secret: "weather", Version: 9})
 	require.ErrorIs(t, err, broker.ErrNotFound)
 	_, err = b.Lease(t.Context(), broker.Owner(), broker.LeaseRequest{Secret: "absent"})

@@ -83,7 +83,7 @@ func weatherProcess(t *testing.T, config string, args ...string) (*home, *proces
 	h := newHome(t, config)
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	require.NoError(t, b.Close())
 	return h, h.start("serve", args...)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"secretctl/broker"
+	"secretctl/broker/secret/canary"
 	"secretctl/sock"
 )
 
@@ -49,13 +50,13 @@ func TestMemScan(t *testing.T) {
 	h := newHome(t, grants)
 	b, err := h.open()
 	require.NoError(t, err)
-	const canary = "sk-canary-8Fq2LmZr71Tn"
-	set(t, b, "weather", canary)
-	set(t, b, "other", "sk-nothing")
+	value := canary.New(t, "value")
+	mint(t, b, "weather", "value")
+	mint(t, b, "other", "nothing")
 	require.NoError(t, b.Close())
 	p := h.start("serve")
 
-	// The whole canary is in no memory of ours that could be mistaken.
+	// The whole value is in no memory of ours that could be mistaken.
 	lease := func(times int) {
 		c, err := broker.Dial(t.Context(), h.path(broker.OwnerSocket), sock.DialOptions{AllowSticky: true})
 		require.NoError(t, err)
@@ -63,7 +64,7 @@ func TestMemScan(t *testing.T) {
 		for range times {
 			handed, err := c.Lease(t.Context(), broker.LeaseRequest{Secret: "weather"})
 			require.NoError(t, err)
-			require.Equal(t, canary, reveal(t, handed.Value))
+			require.Equal(t, value, reveal(t, handed.Value))
 			handed.Value.Clear()
 			_, err = c.Renew(t.Context(), handed.LeaseID)
 			require.NoError(t, err)
@@ -73,16 +74,16 @@ func TestMemScan(t *testing.T) {
 	c := h.client(broker.OwnerSocket)
 	held, err := c.Lease(t.Context(), broker.LeaseRequest{Secret: "weather"})
 	require.NoError(t, err)
-	opened := copies(t, p.Process.Pid, []byte(canary))
+	opened := copies(t, p.Process.Pid, []byte(value))
 	require.NotZero(t, opened, "a value that is leased is in memory: the scan finds it")
 	lease(50)
-	require.LessOrEqual(t, copies(t, p.Process.Pid, []byte(canary)), opened, "handing out left copies")
+	require.LessOrEqual(t, copies(t, p.Process.Pid, []byte(value)), opened, "handing out left copies")
 
 	require.NoError(t, c.Release(t.Context(), held.LeaseID))
 	held.Value.Clear()
 	var left int
 	require.Eventually(t, func() bool {
-		left = copies(t, p.Process.Pid, []byte(canary))
+		left = copies(t, p.Process.Pid, []byte(value))
 		return left < opened
 	}, 20*time.Second, 50*time.Millisecond, "the cached value was not cleared")
 	t.Logf("copies after the lease ended: 0 of the response path, %d of opening the age file", left)

@@ -83,7 +83,7 @@ func TestPeerMatrix(t *testing.T) {
 			b := h.broker()
 			h.serve(b)
 			for _, name := range []string{"weather", "doomed", "twice", "twice"} {
-				set(t, b, name, "sunny")
+				mint(t, b, name, "sunny")
 			}
 			var questions []question
 			for _, m := range methods {

@@ -20,6 +20,7 @@ import (
 	"secretctl/broker/config"
 	"secretctl/broker/durable"
 	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 	"secretctl/providers"
 	"secretctl/providers/age"
 )
@@ -100,7 +101,7 @@ func (h *home) start(act string, args ...string) *process {
 	path, err := stage()
 	require.NoError(h.t, err)
 	cmd := exec.Command(path, append([]string{h.dir}, args...)...)
-	cmd.Env = []string{actVariable + "=" + act, "GORACE=atexit_sleep_ms=10"}
+	cmd.Env = []string{actVariable + "=" + act, "GORACE=atexit_sleep_ms=10", canary.Environ()}
 	cmd.Dir, cmd.Stderr = "/", os.Stderr
 	cmd.SysProcAttr = diesWithTest()
 	in, err := cmd.StdinPipe()
@@ -122,12 +123,12 @@ func TestProcess(t *testing.T) {
 	h := newHome(t, grants)
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	require.NoError(t, b.Close())
 	p := h.start("serve")
 	handed, err := h.client(broker.OwnerSocket).Lease(t.Context(), broker.LeaseRequest{Secret: "weather"})
 	require.NoError(t, err)
-	require.Equal(t, "sunny", reveal(t, handed.Value))
+	require.Equal(t, canary.New(t, "sunny"), reveal(t, handed.Value))
 	handed.Value.Clear()
 	require.NoError(t, p.stop())
 }
@@ -157,7 +158,7 @@ func actPrepare(args []string) error {
 	if err != nil {
 		return err
 	}
-	v, err := secret.New([]byte("ghp_0123456789abcdefghijklmnopqrstuvwxyzAB"))
+	v, err := secret.New([]byte(canary.Of("weather")))
 	if err != nil {
 		return err
 	}

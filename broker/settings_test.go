@@ -14,6 +14,7 @@ import (
 	"secretctl/broker"
 	"secretctl/broker/grant"
 	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 	"secretctl/sock"
 )
 
@@ -21,7 +22,7 @@ import (
 func TestReload(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	held := leaseWeather(t, b)
 	for _, bad := range []string{"nonsense", grants + "[broker]\nmax_tll = \"1h\"\n", grants + "[[grant]]\nagent = \"claw\"\nsecrets = [\"*\"]\n"} {
 		h.configure(bad)
@@ -44,7 +45,7 @@ func TestReload(t *testing.T) {
 func TestExplain(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	for _, c := range []struct {
 		agent, name string
 		allow       bool
@@ -129,9 +130,9 @@ func TestChanges(t *testing.T) {
 		c, _ := b.Changes(context.Background(), agent, first.Cursor)
 		got <- c
 	}()
-	set(t, b, "github/token", "x") // not the agent's
-	set(t, b, "openai/billing-key", "x")
-	set(t, b, "openai/key", "x")
+	mint(t, b, "github/token", "x") // not the agent's
+	mint(t, b, "openai/billing-key", "x")
+	mint(t, b, "openai/key", "x")
 	select {
 	case c := <-got:
 		require.Equal(t, []broker.Change{{Name: "openai/key", Version: 1}}, c.Changes)
@@ -139,8 +140,8 @@ func TestChanges(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		require.FailNow(t, "nobody was told")
 	}
-	set(t, b, "openai/key", "y")
-	set(t, b, "openai/key", "z")
+	mint(t, b, "openai/key", "y")
+	mint(t, b, "openai/key", "z")
 	c, err := b.Changes(t.Context(), agent, first.Cursor)
 	require.NoError(t, err)
 	require.Equal(t, []broker.Change{{Name: "openai/key", Version: 3}}, c.Changes, "the latest alone")
@@ -164,7 +165,10 @@ func TestAnchor(t *testing.T) {
 	needRoot(t)
 	dir, err := os.MkdirTemp("/root", "anchor") // every parent is root's
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	t.Cleanup(func() {
+		canary.NoneIn(t, dir)
+		require.NoError(t, os.RemoveAll(dir))
+	})
 	script, out := filepath.Join(dir, "ship"), filepath.Join(dir, "shipped")
 	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\n{ /bin/cat; /usr/bin/env; pwd; } >"+out+".new && /bin/mv "+out+".new "+out+"\n"), 0o755))
 	h := newHome(t, grants+"[audit]\nanchor = [\""+script+"\"]\n")

@@ -21,6 +21,7 @@ import (
 	"secretctl/broker/durable"
 	"secretctl/broker/halt"
 	"secretctl/broker/lease"
+	"secretctl/broker/secret/canary"
 )
 
 // lease hands the agent a lease on weather.
@@ -39,7 +40,7 @@ func TestLockdownSpeed(t *testing.T) {
 	b, err := h.open()
 	require.NoError(t, err)
 	h.serve(b)
-	set(t, b, "weather", strings.Repeat("sunny ", 100_000))
+	set(t, b, "weather", strings.Repeat(canary.New(t, "sunny"), 600_000/canary.Len+1))
 	c := b.Agent(uint32(syscall.Getuid()))
 	together(50, func(int) {
 		for range leases / 50 {
@@ -121,7 +122,7 @@ func TestRevoke(t *testing.T) {
 			h := newHome(t, grants)
 			b, err := h.open()
 			require.NoError(t, err)
-			set(t, b, "weather", "sunny")
+			mint(t, b, "weather", "sunny")
 			mine := leaseWeather(t, b)
 			others, err := b.Lease(t.Context(), b.Agent(otherUID), broker.LeaseRequest{Secret: "weather"})
 			require.NoError(t, err)
@@ -197,7 +198,7 @@ func TestStopOnFullDisk(t *testing.T) {
 	h.disk = disk
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	one, two, three := leaseWeather(t, b), leaseWeather(t, b), leaseWeather(t, b)
 
 	disk.on.Store(true)
@@ -215,7 +216,7 @@ func TestStopOnFullDisk(t *testing.T) {
 	disk.on.Store(false)
 	renewed, err := b.Renew(t.Context(), b.Agent(agentUID), three.ID.String())
 	require.NoError(t, err, "room again")
-	require.Equal(t, "sunny", reveal(t, renewed.Value))
+	require.Equal(t, canary.New(t, "sunny"), reveal(t, renewed.Value))
 	require.NoError(t, b.Degraded())
 	require.Contains(t, h.log(), "revoke "+one.ID.String(), "what was revoked meanwhile is recorded late")
 
@@ -250,7 +251,7 @@ func TestRevokeMoreThanHaltHolds(t *testing.T) {
 	disk := &full{Disk: h.disk}
 	h.disk = disk
 	b := h.broker()
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	var ids []lease.ID
 	for range halt.MaxRevoked + 2 {
 		ids = append(ids, leaseWeather(t, b).ID)
@@ -285,7 +286,7 @@ func TestKillNotDurable(t *testing.T) {
 	h := newHome(t, grants)
 	h.disk = deaf{h.disk}
 	b := h.broker()
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	leaseWeather(t, b)
 	_, err := b.Kill(broker.Owner())
 	require.ErrorIs(t, err, broker.ErrNotDurable)
@@ -299,7 +300,7 @@ func TestKillOffline(t *testing.T) {
 	h := newHome(t, grants)
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	held := leaseWeather(t, b)
 	require.NoError(t, b.Close())
 	recorded, err := broker.KillOffline(h.disk, h.clock)
@@ -319,7 +320,7 @@ func TestKillOffline(t *testing.T) {
 func TestRefusalsAreRecorded(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	held := leaseWeather(t, b)
 	_, err := b.Kill(broker.Owner())
 	require.NoError(t, err)

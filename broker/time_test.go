@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"secretctl/broker"
+	"secretctl/broker/secret/canary"
 )
 
 // TestClockMatrix: whatever is done to which clock at which moment, no lease is
@@ -27,7 +28,7 @@ func TestClockMatrix(t *testing.T) {
 					b, err := h.open()
 					require.NoError(t, err)
 					defer func() { require.NoError(t, b.Close()) }()
-					set(t, b, "weather", "sunny")
+					mint(t, b, "weather", "sunny")
 					if moment == "before issue" {
 						move(h)
 					}
@@ -88,7 +89,7 @@ func TestClockMatrix(t *testing.T) {
 func TestSuspend8h(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	held := leaseWeather(t, b)
 	h.clock.Advance(8 * time.Hour)
 	_, err := b.Renew(t.Context(), b.Agent(agentUID), held.ID.String())
@@ -101,7 +102,7 @@ func TestRestartKeepsLeases(t *testing.T) {
 	h := newHome(t, grants)
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	held := leaseWeather(t, b)
 	for _, restart := range []func(){func() {}, h.clock.Reboot} {
 		require.NoError(t, b.Close())
@@ -111,7 +112,7 @@ func TestRestartKeepsLeases(t *testing.T) {
 		require.NoError(t, err)
 		renewed, err := b.Renew(t.Context(), b.Agent(agentUID), held.ID.String())
 		require.NoError(t, err)
-		require.Equal(t, "sunny", reveal(t, renewed.Value))
+		require.Equal(t, canary.New(t, "sunny"), reveal(t, renewed.Value))
 		require.Equal(t, held.First, renewed.First)
 	}
 	require.NoError(t, b.Close())

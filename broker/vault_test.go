@@ -13,6 +13,7 @@ import (
 	"secretctl/broker"
 	"secretctl/broker/durable"
 	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 	"secretctl/providers"
 )
 
@@ -28,11 +29,11 @@ func TestVersionsAndRollback(t *testing.T) {
 	b := h.broker()
 	_, err := b.Rollback(broker.Owner(), "weather")
 	require.ErrorIs(t, err, broker.ErrNotFound)
-	set(t, b, "weather", "one")
+	mint(t, b, "weather", "one")
 	_, err = b.Rollback(broker.Owner(), "weather")
 	require.ErrorIs(t, err, broker.ErrConflict)
-	set(t, b, "weather", "two")
-	set(t, b, "weather", "three")
+	mint(t, b, "weather", "two")
+	mint(t, b, "weather", "three")
 
 	versions, err := b.Versions("weather")
 	require.NoError(t, err)
@@ -50,7 +51,7 @@ func TestVersionsAndRollback(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want.version, version)
 		text, _ := get(t, b, "weather")
-		require.Equal(t, want.text, text)
+		require.Equal(t, canary.New(t, want.text), text)
 	}
 	_, err = b.Versions("absent")
 	require.ErrorIs(t, err, broker.ErrNotFound)
@@ -59,7 +60,7 @@ func TestVersionsAndRollback(t *testing.T) {
 func TestRemove(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
-	set(t, b, "weather", "one")
+	mint(t, b, "weather", "one")
 	held := leaseWeather(t, b)
 	require.ErrorIs(t, b.Remove(t.Context(), broker.Owner(), "absent"), broker.ErrNotFound)
 	require.NoError(t, b.Remove(t.Context(), broker.Owner(), "weather"))
@@ -68,7 +69,7 @@ func TestRemove(t *testing.T) {
 	_, err = b.Lease(t.Context(), broker.Owner(), broker.LeaseRequest{Secret: "weather"})
 	require.ErrorIs(t, err, broker.ErrNotFound)
 	require.NoDirExists(t, filepath.Join(h.dir, "vault/weather"))
-	require.Equal(t, uint64(2), set(t, b, "weather", "again"), "a number is never used again")
+	require.Equal(t, uint64(2), mint(t, b, "weather", "again"), "a number is never used again")
 }
 
 // TestAdopt: a version file that changed behind the broker's back is not served
@@ -76,8 +77,8 @@ func TestRemove(t *testing.T) {
 func TestAdopt(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
-	set(t, b, "weather", "mine")
-	set(t, b, "other", "theirs")
+	mint(t, b, "weather", "mine")
+	mint(t, b, "other", "theirs")
 	file := func(name string) string { return filepath.Join(h.dir, "vault", name, "@1.age") }
 	adopted, err := b.Adopt(t.Context(), broker.Owner(), "weather")
 	require.NoError(t, err)
@@ -97,7 +98,7 @@ func TestAdopt(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []uint64{1}, adopted)
 	text, _ := get(t, b, "weather")
-	require.Equal(t, "theirs", text)
+	require.Equal(t, canary.New(t, "theirs"), text)
 
 	require.NoError(t, os.WriteFile(file("weather"), []byte("not age"), 0o600))
 	_, err = b.Adopt(t.Context(), broker.Owner(), "weather")
@@ -119,9 +120,9 @@ func TestRecover(t *testing.T) {
 	h := newHome(t, grants)
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "one")
-	set(t, b, "weather", "two")
-	set(t, b, "openai/key", "sk")
+	mint(t, b, "weather", "one")
+	mint(t, b, "weather", "two")
+	mint(t, b, "openai/key", "key")
 	held := leaseWeather(t, b)
 	require.NoError(t, b.Close())
 	require.NoError(t, os.Remove(filepath.Join(h.dir, "ledger.db")))
@@ -134,14 +135,14 @@ func TestRecover(t *testing.T) {
 	require.Equal(t, broker.Recovered{Secrets: 2, Versions: 3}, found)
 	b = h.broker()
 	text, version := get(t, b, "weather")
-	require.Equal(t, "two", text)
+	require.Equal(t, canary.New(t, "two"), text)
 	require.Equal(t, uint64(2), version)
 	_, err = b.Renew(t.Context(), b.Agent(agentUID), held.ID.String())
 	require.ErrorIs(t, err, broker.ErrNoSuchLease)
 	status, err := b.Status()
 	require.NoError(t, err)
 	require.Equal(t, []string{"openai/key", "weather"}, status.Overdue)
-	set(t, b, "weather", "three")
+	mint(t, b, "weather", "three")
 	status, err = b.Status()
 	require.NoError(t, err)
 	require.Equal(t, []string{"openai/key"}, status.Overdue, "replaced")
@@ -153,7 +154,7 @@ func TestRecoverLog(t *testing.T) {
 	h := newHome(t, grants)
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "one")
+	mint(t, b, "weather", "one")
 	leaseWeather(t, b)
 	require.NoError(t, b.Close())
 	segment := filepath.Join(h.dir, "audit/00000001.jsonl")
@@ -170,7 +171,7 @@ func TestRecoverLog(t *testing.T) {
 		_, err = b.Lease(t.Context(), c, broker.LeaseRequest{Secret: "weather"})
 		require.ErrorIs(t, err, broker.ErrStoreUnavailable)
 	}
-	v := value(t, "two")
+	v := value(t, canary.New(t, "two"))
 	defer v.Clear()
 	_, err = b.Set(t.Context(), broker.Owner(), "weather", "", v)
 	require.ErrorIs(t, err, broker.ErrStoreUnavailable)
@@ -198,7 +199,7 @@ func TestRecoverSnapshot(t *testing.T) {
 	h := newHome(t, grants)
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "one")
+	mint(t, b, "weather", "one")
 	leaseWeather(t, b)
 	require.NoError(t, b.Close())
 	require.NoError(t, os.WriteFile(filepath.Join(h.dir, "audit/leases.snap"), []byte("{}"), 0o600))
@@ -241,8 +242,8 @@ func TestInitTwice(t *testing.T) {
 func TestStorePlacement(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
-	set(t, b, "weather", "sunny")
-	v := value(t, "x")
+	mint(t, b, "weather", "sunny")
+	v := value(t, canary.New(t, "x"))
 	defer v.Clear()
 	_, err := b.Set(t.Context(), broker.Owner(), "weather", "elsewhere", v)
 	require.ErrorIs(t, err, broker.ErrConflict)
@@ -261,7 +262,7 @@ func TestOpenedOnce(t *testing.T) {
 	b, err := h.openWith(map[string]providers.Store{"age": store})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	issued := make([]*broker.Issued, 20)
 	together(len(issued), func(i int) {
 		issued[i], _ = b.Lease(context.Background(), b.Agent(agentUID), broker.LeaseRequest{Secret: "weather"})
@@ -281,8 +282,9 @@ func TestOpenedOnce(t *testing.T) {
 func TestCacheIsBounded(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
-	v := value(t, strings.Repeat("x", 900<<10)) // now, while the test finds room itself
-	big := string(make([]byte, 700<<10))
+	long := func(size int) string { return strings.Repeat(canary.New(t, "big"), size/canary.Len+1)[:size] }
+	v := value(t, long(900<<10)) // now, while the test finds room itself
+	big := long(700 << 10)
 	names := []string{"openai/a", "openai/b", "openai/c", "openai/d", "openai/e", "openai/f", "openai/g", "openai/h"}
 	for i, name := range names {
 		set(t, b, name, big[i:])
@@ -305,8 +307,8 @@ func TestCacheIsBounded(t *testing.T) {
 func TestAges(t *testing.T) {
 	h := newHome(t, grants+"[secret.weather]\nmax_age = \"30d\"\n")
 	b := h.broker()
-	set(t, b, "weather", "sunny")
-	set(t, b, "openai/key", "sk")
+	mint(t, b, "weather", "sunny")
+	mint(t, b, "openai/key", "key")
 	h.clock.Advance(29 * 24 * time.Hour)
 	list, err := b.List("weather")
 	require.NoError(t, err)
@@ -319,7 +321,7 @@ func TestAges(t *testing.T) {
 	status, err := b.Status()
 	require.NoError(t, err)
 	require.Equal(t, []string{"weather"}, status.Overdue)
-	set(t, b, "weather", "rainy")
+	mint(t, b, "weather", "rainy")
 	status, err = b.Status()
 	require.NoError(t, err)
 	require.Empty(t, status.Overdue)
@@ -339,7 +341,7 @@ func TestUnreadableIsNotEmpty(t *testing.T) {
 	h := newHome(t, grants)
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	require.NoError(t, b.Close())
 	require.NoError(t, durable.Remove(h.disk, "identity.txt"))
 	b = h.broker()

@@ -11,30 +11,27 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 )
 
-// canaryLen is the length of every canary, in bytes.
-const canaryLen = 33
-
 // newText returns text that is nowhere else.
-func newText() string { return "canary-" + rand.Text() }
+func newText() string { return canary.Of(rand.Text()) }
 
 // newCanary returns such text, and a value that holds it.
 func newCanary(t *testing.T) (string, secret.Value) {
 	t.Helper()
-	canary := newText()
-	require.Len(t, canary, canaryLen)
-	v, err := secret.New([]byte(canary))
+	text := newText()
+	v, err := secret.New([]byte(text))
 	require.NoError(t, err)
 	t.Cleanup(v.Clear)
-	return canary, v
+	return text, v
 }
 
-// shown returns the first form of a part of the canary that is in the text, or
+// shown returns the first form of a part of the value that is in the text, or
 // nothing.
-func shown(text, canary string) string {
+func shown(text, value string) string {
 	lower := strings.ToLower(text)
-	for _, form := range forms(canary) {
+	for _, form := range forms(value) {
 		if strings.Contains(lower, strings.ToLower(form)) {
 			return form
 		}
@@ -42,9 +39,9 @@ func shown(text, canary string) string {
 	return ""
 }
 
-// forms returns what the first bytes of the canary may look like.
-func forms(canary string) []string {
-	b := []byte(canary[:12])
+// forms returns what the first bytes of the value may look like.
+func forms(value string) []string {
+	b := []byte(value[:12])
 	list := func(format, separator string) string {
 		var each []string
 		for _, c := range b {

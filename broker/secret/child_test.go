@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 )
 
 // childVar names, in the environment, what this binary is to be instead of a
@@ -43,7 +44,7 @@ func hold(harden func() error) {
 	heap := strings.Repeat(os.Getenv("HEAP"), 2)
 	fmt.Println("ready")
 	_, _ = io.Copy(io.Discard, os.Stdin)
-	if v.Len() != canaryLen || heap == "x" {
+	if v.Len() != canary.Len || heap == "x" {
 		die("nothing was held")
 	}
 }
@@ -59,7 +60,7 @@ func panicWithCarrier() { panics(readCanary())[os.Getenv("CARRIER")]() }
 
 // readCanary reads what tell sends and leaves no copy of it in a buffer.
 func readCanary() secret.Value {
-	v, err := secret.Fill(canaryLen, func(b []byte) error {
+	v, err := secret.Fill(canary.Len, func(b []byte) error {
 		_, err := io.ReadFull(os.Stdin, b)
 		return err
 	})
@@ -120,9 +121,9 @@ func start(t *testing.T, name string, prepare func(*exec.Cmd)) *child {
 }
 
 // tell sends the canary.
-func (c *child) tell(t *testing.T, canary string) {
+func (c *child) tell(t *testing.T, value string) {
 	t.Helper()
-	_, err := io.WriteString(c.in, canary)
+	_, err := io.WriteString(c.in, value)
 	require.NoError(t, err)
 }
 

@@ -11,13 +11,15 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"secretctl/broker/secret/canary"
 )
 
 // snoop tries everything a process can do to look into another, and says what
 // worked.
 func snoop() {
-	canary := make([]byte, canaryLen)
-	if _, err := io.ReadFull(os.Stdin, canary); err != nil {
+	value := make([]byte, canary.Len)
+	if _, err := io.ReadFull(os.Stdin, value); err != nil {
 		die(err)
 	}
 	pid, err := strconv.Atoi(os.Getenv("PID"))
@@ -37,7 +39,7 @@ func snoop() {
 	try("maps", len(maps) > 0)
 	_, err = os.ReadDir(proc + "fd")
 	try("fd", err == nil)
-	try("value in mem", inMemory(proc+"mem", string(maps), canary))
+	try("value in mem", inMemory(proc+"mem", string(maps), value))
 	try("process_vm_readv", readsBy(pid, string(maps)))
 	try("ptrace", attaches(pid))
 	out, _ := json.Marshal(got)

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"secretctl/broker/secret/canary"
 )
 
 // brokerProcess is a broker that a test runs, one at a time.
@@ -108,18 +110,15 @@ func (b *brokerProcess) kill() {
 
 // testHome is a home with a broker on it, for tests that are no scripts.
 type testHome struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	env    []string
 	broker brokerProcess
 }
 
 // newTestHome makes a home and starts a broker on it.
-func newTestHome(t *testing.T) *testHome {
-	dir, err := os.MkdirTemp("", "sc")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	require.NoError(t, os.Chmod(dir, 0o711))
+func newTestHome(t testing.TB) *testHome {
+	dir := canary.Dir(t)
 	h := &testHome{t: t, dir: dir, env: []string{
 		"SECRETCTL_HOME=" + filepath.Join(dir, "home"), "HOME=/no-home", "PATH=/usr/bin:/bin", "TERM=xterm",
 		"GORACE=atexit_sleep_ms=10", "GOCOVERDIR=" + os.Getenv("GOCOVERDIR"),

@@ -11,10 +11,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-)
 
-// canary is a value that is looked for where none may be.
-const canary = "canary-8d1f6e0b2c"
+	"secretctl/broker/secret/canary"
+)
 
 // TestNoArgv: while set waits for the rest of its value and after get was
 // answered, no process on the machine has the value in its arguments.
@@ -26,23 +25,25 @@ func TestNoEnv(t *testing.T) { lookEverywhere(t, "environ") }
 func lookEverywhere(t *testing.T, file string) {
 	needRoot(t) // the environment of a broker is shown to root alone
 	h := newTestHome(t)
+	value := canary.New(t, "key")
 	set := h.command("set", "key")
 	stdin, err := set.StdinPipe()
 	require.NoError(t, err)
 	require.NoError(t, set.Start())
-	_, err = stdin.Write([]byte(canary))
+	_, err = stdin.Write([]byte(value))
 	require.NoError(t, err)
-	require.Empty(t, holders(t, file))
+	require.Empty(t, holders(t, file, value))
 	require.NoError(t, stdin.Close())
 	require.NoError(t, set.Wait())
-	require.Equal(t, canary+"\n", h.run("", "get", "key"))
-	require.Empty(t, holders(t, file))
+	require.Equal(t, value+"\n", h.run("", "get", "key"))
+	require.Empty(t, holders(t, file, value))
 
-	// It would be found: a process that has it both ways.
-	leak := h.command("audit", "--follow", "--agent", canary)
-	leak.Env = append(leak.Env, "LEAK="+canary)
+	// It would be found: a process that has something else both ways.
+	const decoy = "decoy-8d1f6e0b2c"
+	leak := h.command("audit", "--follow", "--agent", decoy)
+	leak.Env = append(leak.Env, "LEAK="+decoy)
 	require.NoError(t, leak.Start())
-	require.NotEmpty(t, holders(t, file))
+	require.NotEmpty(t, holders(t, file, decoy))
 	require.NoError(t, leak.Process.Kill())
 	_ = leak.Wait()
 }
@@ -51,9 +52,7 @@ func lookEverywhere(t *testing.T, file string) {
 // other processes, dumps no core, and keeps values from being swapped out.
 func TestServeKeepsItsMemory(t *testing.T) {
 	needRoot(t)
-	dir, err := os.MkdirTemp("", "sc")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	dir := canary.Dir(t)
 	require.NoError(t, os.Chown(dir, 54321, 54321))
 	b := &brokerProcess{as: &syscall.Credential{Uid: 54321, Gid: 54321}}
 	t.Cleanup(b.kill)
@@ -94,8 +93,8 @@ func TestServeOutlivesItsReader(t *testing.T) {
 	require.NoError(t, cmd.Wait())
 }
 
-// holders lists the processes that have the canary in a file of /proc.
-func holders(t *testing.T, file string) (pids []string) {
+// holders lists the processes that have the value in a file of /proc.
+func holders(t *testing.T, file, value string) (pids []string) {
 	looked := false
 	all, err := filepath.Glob("/proc/[0-9]*/" + file)
 	require.NoError(t, err)
@@ -105,7 +104,7 @@ func holders(t *testing.T, file string) (pids []string) {
 			continue // it has ended
 		}
 		looked = looked || path == "/proc/"+strconv.Itoa(os.Getpid())+"/"+file
-		if bytes.Contains(text, []byte(canary)) {
+		if bytes.Contains(text, []byte(value)) {
 			pids = append(pids, path)
 		}
 	}

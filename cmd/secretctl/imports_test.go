@@ -27,10 +27,12 @@ var imports = map[string]string{
 	"broker/lease":               "broker/audit broker/clock broker/grant broker/secret",
 	"broker/ledger":              "broker/durable broker/secret providers",
 	"broker/secret":              "",
+	"broker/secret/canary":       "",
+	"cmd/canaries":               "broker/secret/canary",
 	"cmd/secretctl":              "broker broker/audit broker/clock broker/config broker/durable broker/grant broker/secret providers providers/age sock",
 	"providers":                  "broker/secret",
 	"providers/age":              "broker/durable broker/secret providers",
-	"providers/storetest":        "broker/secret providers",
+	"providers/storetest":        "broker/secret broker/secret/canary providers",
 	"sock":                       "",
 }
 

@@ -10,6 +10,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
+
+	"secretctl/broker/secret/canary"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected output in the scripts")
@@ -28,6 +30,7 @@ func TestScripts(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 dir,
+		WorkdirRoot:         canary.Dir(t),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
@@ -44,6 +47,9 @@ func TestScripts(t *testing.T) {
 			"fill":       cmdFill,
 			"flip":       cmdFlip,
 			"checkpoint": cmdCheckpoint,
+			"mint":       cmdMint,
+			"into":       cmdInto,
+			"gives":      cmdGives,
 		},
 	})
 }
@@ -51,11 +57,11 @@ func TestScripts(t *testing.T) {
 // setUp gives a script a home of its own, at a path short enough for a socket
 // and passable by every uid.
 func setUp(e *testscript.Env) error {
-	dir, err := os.MkdirTemp("", "sc")
+	dir, err := canary.MkdirTemp()
 	if err != nil {
 		return err
 	}
-	e.Defer(func() { _ = os.RemoveAll(dir) })
+	e.Defer(func() { _ = canary.RemoveAll(dir) })
 	broker := new(brokerProcess)
 	e.Values[brokerKey{}] = broker
 	e.Defer(broker.kill)
@@ -69,7 +75,7 @@ func setUp(e *testscript.Env) error {
 	} {
 		e.Setenv(key, value)
 	}
-	return os.Chmod(dir, 0o711)
+	return nil
 }
 
 // condition knows [root]: whether there can be a second uid. A strict run does

@@ -8,15 +8,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 	"secretctl/providers"
 )
 
-// pattern returns n bytes that differ from chunk to chunk.
+// pattern returns n bytes that begin like a canary and differ from chunk to chunk.
 func pattern(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
 		b[i] = byte(i ^ i>>8 ^ i>>16)
 	}
+	copy(b, canary.Of("pattern"))
 	return b
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"secretctl/broker/durable"
 	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 	"secretctl/providers"
 	"secretctl/providers/age"
 )
@@ -18,7 +19,7 @@ func TestAnswersAreDurable(t *testing.T) {
 	disk := durable.NewMem()
 	_, err := age.Init(disk, start)
 	require.NoError(t, err)
-	v, err := secret.New([]byte("horse"))
+	v, err := secret.New([]byte(canary.New(t, "horse")))
 	require.NoError(t, err)
 	defer v.Clear()
 	s := age.New(disk, "vault")

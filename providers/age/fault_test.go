@@ -10,6 +10,7 @@ import (
 
 	"secretctl/broker/durable"
 	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 	"secretctl/providers"
 	"secretctl/providers/age"
 )
@@ -27,7 +28,7 @@ func newHooked(t *testing.T) (*age.Store, *durable.Hook) {
 // A Put that fails leaves the whole version or none, and none where the value
 // was not there to be renamed into place.
 func TestPutFails(t *testing.T) {
-	v, err := secret.New([]byte("horse"))
+	v, err := secret.New([]byte(canary.New(t, "horse")))
 	require.NoError(t, err)
 	defer v.Clear()
 	broken := errors.New("input/output error")
@@ -65,7 +66,7 @@ func TestPutFails(t *testing.T) {
 
 // A Delete that fails says so, and can be tried again.
 func TestDeleteFails(t *testing.T) {
-	v, err := secret.New([]byte("horse"))
+	v, err := secret.New([]byte(canary.New(t, "horse")))
 	require.NoError(t, err)
 	defer v.Clear()
 	broken := errors.New("input/output error")
@@ -105,7 +106,7 @@ func (p *pausing) OpenFile(name string, flag int, perm fs.FileMode) (durable.Fil
 // A folder stays while a version is on its way into it, though the last one that
 // was there is deleted.
 func TestFolderStays(t *testing.T) {
-	v, err := secret.New([]byte("horse"))
+	v, err := secret.New([]byte(canary.New(t, "horse")))
 	require.NoError(t, err)
 	defer v.Clear()
 	disk := &pausing{Disk: durable.NewMem()}
@@ -126,7 +127,7 @@ func TestFolderStays(t *testing.T) {
 func TestListWhileDeleting(t *testing.T) {
 	s, _ := newHooked(t)
 	for _, n := range []secret.Name{"a", "b/c", "b/d"} {
-		v, err := secret.New([]byte("horse"))
+		v, err := secret.New([]byte(canary.New(t, "horse")))
 		require.NoError(t, err)
 		_, err = s.Put(t.Context(), n, 1, v)
 		require.NoError(t, err)

@@ -17,6 +17,7 @@ import (
 
 	"secretctl/broker/durable"
 	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 	"secretctl/providers"
 	"secretctl/providers/age"
 )
@@ -48,12 +49,12 @@ func TestInitOfAFullDisk(t *testing.T) {
 }
 
 func TestNoIdentity(t *testing.T) {
-	dir := t.TempDir()
+	dir := canary.Dir(t)
 	disk, err := durable.OpenHome(dir)
 	require.NoError(t, err)
 	s := age.New(disk, "vault")
 	require.ErrorIs(t, s.Check(), fs.ErrNotExist)
-	v, err := secret.New([]byte("horse"))
+	v, err := secret.New([]byte(canary.New(t, "horse")))
 	require.NoError(t, err)
 	defer v.Clear()
 	_, err = s.Put(t.Context(), "a", 1, v)

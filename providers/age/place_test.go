@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 	"secretctl/providers"
 	"secretctl/providers/age"
 )
@@ -30,7 +31,7 @@ func TestVersionOfAnotherKind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			disk, dir := newHome(t)
 			s := age.New(disk, "vault")
-			v, err := secret.New([]byte("horse"))
+			v, err := secret.New([]byte(canary.New(t, "horse")))
 			require.NoError(t, err)
 			defer v.Clear()
 			sum, err := s.Put(t.Context(), "a", 1, v)
@@ -70,7 +71,7 @@ func TestFolderOfAnotherKind(t *testing.T) {
 		require.NoError(t, os.Mkdir(filepath.Join(dir, "vault"), 0o700))
 		require.NoError(t, place(filepath.Join(dir, "vault/a")), name)
 		s := age.New(disk, "vault")
-		v, err := secret.New([]byte("horse"))
+		v, err := secret.New([]byte(canary.New(t, "horse")))
 		require.NoError(t, err)
 		defer v.Clear()
 
@@ -95,9 +96,9 @@ func TestListPassesOver(t *testing.T) {
 		"@1.age", ".DS_Store", "a/notes.txt", "a/1.age", "a/@1", "a/@0.age", "a/@01.age", "a/@-1.age", "a/@+1.age", "a/@1.age.tmp",
 		"a/@18446744073709551616.age", "a/@x.age", "a/@.age", "a/@1.AGE", "a/UPPER/@1.age",
 	} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "vault", file), horse, 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "vault", file), []byte("not age"), 0o600))
 	}
-	v, err := secret.New([]byte("horse"))
+	v, err := secret.New([]byte(canary.New(t, "horse")))
 	require.NoError(t, err)
 	defer v.Clear()
 	_, err = s.Put(t.Context(), "a", 1, v) // which two of them could be taken for
@@ -115,7 +116,7 @@ func TestListPassesOver(t *testing.T) {
 func TestFoldersGo(t *testing.T) {
 	disk, dir := newHome(t)
 	s := age.New(disk, "vault")
-	v, err := secret.New([]byte("horse"))
+	v, err := secret.New([]byte(canary.New(t, "horse")))
 	require.NoError(t, err)
 	defer v.Clear()
 	for _, n := range []secret.Name{"a/b/c", "a/b"} {

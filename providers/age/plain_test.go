@@ -81,6 +81,6 @@ func TestReadsForEver(t *testing.T) {
 		require.NoError(t, err)
 		b, err := opened(t, content)
 		require.NoError(t, err, name)
-		require.Equal(t, string(horse), string(b), name)
+		require.Equal(t, "correct horse battery staple", string(b), name)
 	}
 }

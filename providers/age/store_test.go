@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"secretctl/broker/durable"
+	"secretctl/broker/secret/canary"
 	"secretctl/providers"
 	"secretctl/providers/age"
 	"secretctl/providers/storetest"
@@ -17,7 +18,7 @@ var start = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 // newHome returns a real home with an identity, and its directory.
 func newHome(t *testing.T) (durable.Disk, string) {
 	t.Helper()
-	dir := t.TempDir()
+	dir := canary.Dir(t)
 	disk, err := durable.OpenHome(dir)
 	require.NoError(t, err)
 	_, err = age.Init(disk, start)

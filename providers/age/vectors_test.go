@@ -10,6 +10,8 @@ import (
 	plain "filippo.io/age"
 	"filippo.io/age/armor"
 	"github.com/stretchr/testify/require"
+
+	"secretctl/broker/secret/canary"
 )
 
 // vector is a file and what it must open to: nil for an error.
@@ -19,7 +21,7 @@ type vector struct {
 	want []byte
 }
 
-var horse = []byte("correct horse battery staple")
+var horse = []byte(canary.Of("horse"))
 
 // vectors are files that an age program might write or an attacker try.
 func vectors(t testing.TB) []vector {

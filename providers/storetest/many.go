@@ -24,10 +24,10 @@ func versions(t *tester) {
 	want := make(map[key]providers.Sum)
 	for _, n := range numbers {
 		k := key{"a", n}
-		want[k] = t.put(k, fmt.Append(nil, n))
+		want[k] = t.put(k, t.mint(n))
 	}
 	for k, sum := range want {
-		t.requireHas(k, fmt.Append(nil, k.version), sum)
+		t.requireHas(k, t.mint(k.version), sum)
 	}
 	require.Equal(t, want, t.listed())
 }
@@ -39,7 +39,7 @@ func (t *tester) fill() map[key]providers.Sum {
 		for v := range uint64(3) {
 			for _, name := range []string{"top%d", "deep/%d", "deep/er/%d"} {
 				k := key{secret.Name(fmt.Sprintf(name, i)), v + 1}
-				all[k] = t.put(k, []byte(name))
+				all[k] = t.put(k, t.mint(name))
 			}
 		}
 	}
@@ -80,13 +80,13 @@ func listStops(t *tester) {
 // it did not; it never says what is not so.
 func cancelled(t *tester) {
 	there := key{"a", 1}
-	sum := t.put(there, []byte("x"))
+	sum := t.put(there, t.mint("x"))
 	ctx, cancel := context.WithCancel(t.ctx)
 	cancel()
 
 	v, err := t.store.Get(ctx, there.name, there.version, sum)
 	if err == nil {
-		t.requireHolds(v, []byte("x"))
+		t.requireHolds(v, t.mint("x"))
 		v.Clear()
 	} else {
 		require.ErrorIs(t, err, context.Canceled)
@@ -97,9 +97,9 @@ func cancelled(t *tester) {
 	require.ErrorIs(t, t.store.List(ctx, func(secret.Name, uint64, providers.Sum) error { return nil }), context.Canceled,
 		"a list cut short looks like a store with less in it")
 
-	put, err := t.try(ctx, key{"b", 1}, []byte("y"))
+	put, err := t.try(ctx, key{"b", 1}, t.mint("y"))
 	if err == nil {
-		t.requireHas(key{"b", 1}, []byte("y"), put)
+		t.requireHas(key{"b", 1}, t.mint("y"), put)
 	} else {
 		require.ErrorIs(t, err, context.Canceled)
 		t.requireAbsent(key{"b", 1})
@@ -108,7 +108,7 @@ func cancelled(t *tester) {
 		t.requireAbsent(there)
 	} else {
 		require.ErrorIs(t, err, context.Canceled)
-		t.requireHas(there, []byte("x"), sum)
+		t.requireHas(there, t.mint("x"), sum)
 	}
 }
 
@@ -144,7 +144,7 @@ func concurrency(t *tester) {
 
 // roundTrip puts a version, gets it and deletes it.
 func (t *tester) roundTrip(k key) error {
-	v, err := secret.New(fmt.Append(nil, k))
+	v, err := secret.New(t.mint(k))
 	if err != nil {
 		return err
 	}

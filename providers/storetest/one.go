@@ -20,7 +20,7 @@ func values(t *tester) {
 		1: nil,
 		2: {0},
 		3: []byte("\n"),
-		4: []byte("correct horse battery staple"),
+		4: t.mint("text"),
 		5: everyByte,
 		6: []byte("żółw 🐢\r\n"),
 		7: []byte("AGE-SECRET-KEY-1 -----BEGIN PRIVATE KEY-----"),
@@ -42,7 +42,7 @@ func absent(t *tester) {
 		t.requireAbsent(k)
 		require.NoError(t, t.store.Delete(t.ctx, k.name, k.version), k)
 	}
-	t.put(key{"a/b", 2}, []byte("x"))
+	t.put(key{"a/b", 2}, t.mint("x"))
 	for _, k := range []key{{"a/b", 1}, {"a/b", 3}, {"a/b", 20}, {"a", 2}, {"a/b/c", 2}, {"a/bc", 2}, {"b", 2}} {
 		t.requireAbsent(k)
 	}
@@ -51,11 +51,11 @@ func absent(t *tester) {
 // exists: nothing is overwritten.
 func exists(t *tester) {
 	k := key{"a", 1}
-	sum := t.put(k, []byte("first"))
-	for _, b := range []string{"second", "first", ""} {
-		_, err := t.try(t.ctx, k, []byte(b))
+	sum := t.put(k, t.mint("first"))
+	for _, b := range [][]byte{t.mint("second"), t.mint("first"), nil} {
+		_, err := t.try(t.ctx, k, b)
 		require.ErrorIs(t, err, providers.ErrExists)
-		t.requireHas(k, []byte("first"), sum)
+		t.requireHas(k, t.mint("first"), sum)
 	}
 	require.Len(t, t.listed(), 1)
 }
@@ -63,8 +63,8 @@ func exists(t *tester) {
 // changed: what is not the version that was put there is not given out.
 func changed(t *tester) {
 	one, two := key{"a", 1}, key{"a", 2}
-	sum := t.put(one, []byte("same"))
-	other := t.put(two, []byte("same"))
+	sum := t.put(one, t.mint("same"))
+	other := t.put(two, t.mint("same"))
 	require.NotEqual(t, sum, other, "a sum is of resting bytes, which tell nothing of equal values")
 	near := sum
 	near[31] ^= 1
@@ -73,37 +73,37 @@ func changed(t *tester) {
 		require.ErrorIs(t, err, providers.ErrChanged)
 		require.True(t, v.IsZero())
 	}
-	t.requireHas(one, []byte("same"), sum)
+	t.requireHas(one, t.mint("same"), sum)
 }
 
 // deleted: a version that was deleted is absent, others are not, and it may be
 // put again.
 func deleted(t *tester) {
 	one, two := key{"a/b", 1}, key{"a/b", 2}
-	t.put(one, []byte("1"))
-	sum := t.put(two, []byte("2"))
+	t.put(one, t.mint(1))
+	sum := t.put(two, t.mint(2))
 	for range 2 {
 		require.NoError(t, t.store.Delete(t.ctx, one.name, one.version))
 		t.requireAbsent(one)
-		t.requireHas(two, []byte("2"), sum)
+		t.requireHas(two, t.mint(2), sum)
 	}
-	again := t.put(one, []byte("3"))
-	t.requireHas(one, []byte("3"), again)
+	again := t.put(one, t.mint(3))
+	t.requireHas(one, t.mint(3), again)
 	require.NoError(t, t.store.Delete(t.ctx, one.name, one.version))
 	require.NoError(t, t.store.Delete(t.ctx, two.name, two.version))
 	require.Empty(t, t.listed())
-	again = t.put(two, []byte("4"))
-	t.requireHas(two, []byte("4"), again)
+	again = t.put(two, t.mint(4))
+	t.requireHas(two, t.mint(4), again)
 }
 
 // cleared: a store leaves the value it is given alone, and keeps nothing of one
 // that was cleared.
 func cleared(t *tester) {
-	v, err := secret.New([]byte("correct horse"))
+	v, err := secret.New(t.mint("given"))
 	require.NoError(t, err)
 	_, err = t.store.Put(t.ctx, "a", 1, v)
 	require.NoError(t, err)
-	t.requireHolds(v, []byte("correct horse"))
+	t.requireHolds(v, t.mint("given"))
 
 	v.Clear()
 	_, err = t.store.Put(t.ctx, "a", 2, v)
@@ -125,14 +125,14 @@ func alike(t *tester) {
 	}
 	sums := make(map[secret.Name]providers.Sum)
 	for _, n := range names {
-		sums[n] = t.put(key{n, 1}, []byte("of "+n))
+		sums[n] = t.put(key{n, 1}, t.mint(n))
 	}
 	require.Len(t, t.listed(), len(names))
 	for i, gone := range names {
 		require.NoError(t, t.store.Delete(t.ctx, gone, 1))
 		t.requireAbsent(key{gone, 1})
 		for _, n := range names[i+1:] {
-			t.requireHas(key{n, 1}, []byte("of "+n), sums[n])
+			t.requireHas(key{n, 1}, t.mint(n), sums[n])
 		}
 	}
 	require.Empty(t, t.listed())

@@ -8,12 +8,14 @@ package storetest
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 	"secretctl/providers"
 )
 
@@ -49,6 +51,9 @@ type key struct {
 	name    secret.Name
 	version uint64
 }
+
+// mint makes a value that none but the same label has in this test.
+func (t *tester) mint(label any) []byte { return []byte(canary.New(t.T, fmt.Sprint(label))) }
 
 // try puts the bytes.
 func (t *tester) try(ctx context.Context, k key, b []byte) (providers.Sum, error) {
