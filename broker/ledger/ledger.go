@@ -65,7 +65,7 @@ type Entry struct {
 	Versions map[uint64]Version `json:"versions"`
 	Rotate   bool               `json:"rotate,omitempty"`  // must be replaced: it came back from a backup
 	Removed  bool               `json:"removed,omitempty"` // gone; kept so that Next never repeats
-	Change   uint64             `json:"change"`            // the latest change, in the order of [Ledger.Changes]
+	Change   uint64             `json:"change"`            // the latest change, in the order of [Ledger.Changes]; set by Put
 }
 
 // AgeFrom is the moment the current value's age counts from.
@@ -77,8 +77,9 @@ func (e *Entry) AgeFrom() time.Time {
 }
 
 // Order works out which of the versions is current, previous and next, when
-// only the versions are known: current is wanted if it is there, else the
-// newest; previous the newest before it.
+// only the versions, of which there is one at least, are known: current is
+// wanted if it is there, else the newest; previous is the newest of the others,
+// so that what was rolled back can be rolled forward.
 func (e *Entry) Order(wanted uint64) {
 	numbers := slices.Sorted(maps.Keys(e.Versions))
 	e.Next = numbers[len(numbers)-1] + 1
@@ -218,36 +219,38 @@ func (l *Ledger) Put(entries ...*Entry) error {
 	})
 }
 
+// put asks the ledger, not e, what is to be replaced: e may be of a Put that
+// failed.
 func put(tx durable.Tx, e *Entry) error {
-	if err := recount(tx, e); err != nil {
-		return err
-	}
-	change := number(tx, "change") + 1
-	if e.Change != 0 {
-		if err := tx.Delete(bucketChanges, key(e.Change)); err != nil {
-			return err
-		}
-	}
-	e.Change = change
-	b, err := json.Marshal(e)
-	if err != nil {
-		return err
-	}
-	return errors.Join(
-		tx.Put(bucketMeta, []byte("change"), key(change)),
-		tx.Put(bucketChanges, key(change), []byte(e.Name)),
-		tx.Put(bucketSecrets, []byte(e.Name), b),
-	)
-}
-
-// recount keeps what is counted over all secrets in step with e.
-func recount(tx durable.Tx, e *Entry) error {
 	var old Entry
 	if b := tx.Get(bucketSecrets, []byte(e.Name)); b != nil {
 		if err := old.unmarshal(e.Name, b); err != nil {
 			return err
 		}
 	}
+	if err := recount(tx, &old, e); err != nil {
+		return err
+	}
+	if old.Change != 0 {
+		if err := tx.Delete(bucketChanges, key(old.Change)); err != nil {
+			return err
+		}
+	}
+	e.Change = number(tx, "change") + 1
+	b, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		tx.Put(bucketMeta, []byte("change"), key(e.Change)),
+		tx.Put(bucketChanges, key(e.Change), []byte(e.Name)),
+		tx.Put(bucketSecrets, []byte(e.Name), b),
+	)
+}
+
+// recount keeps what is counted over all secrets in step with e, which takes
+// the place of old.
+func recount(tx durable.Tx, old, e *Entry) error {
 	count := number(tx, "count")
 	switch {
 	case e.exists() && !old.exists():
@@ -282,7 +285,8 @@ func (l *Ledger) Each(prefix string, fn func(*Entry) bool) error {
 	return l.each(prefix, func(e *Entry) bool { return !e.exists() || fn(e) })
 }
 
-// EachRemoved calls fn with every secret that was removed.
+// EachRemoved calls fn with every secret that was removed and whose versions
+// have not all gone from their store.
 func (l *Ledger) EachRemoved(fn func(*Entry) bool) error {
 	return l.each("", func(e *Entry) bool { return !e.Removed || len(e.Versions) == 0 || fn(e) })
 }
