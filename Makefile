@@ -32,7 +32,9 @@ cross:
 # Crash images are many more without the race detector, under which signatures
 # are ten times slower.
 crash:
-	go test -count=1 -timeout 60m -run 'Crash' -v ./broker ./broker/audit | grep -vE '^=== '
+	log=$$(mktemp) && trap 'rm -f '$$log EXIT && \
+		go test -count=1 -timeout 60m -run 'Crash' -v ./broker ./broker/audit >$$log || { cat $$log; exit 1; } && \
+		grep -vE '^=== ' $$log
 
 fuzz:
 	for p in $$(go list ./...); do \

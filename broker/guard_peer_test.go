@@ -3,6 +3,7 @@ package broker_test
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -99,14 +100,10 @@ func (c *conversation) lease() int {
 func (c *conversation) status() int {
 	resp, err := http.ReadResponse(c.r, nil)
 	require.NoError(c.t, err)
-	_, err = bufio.NewReader(resp.Body).WriteTo(discard{})
+	_, err = io.Copy(io.Discard, resp.Body)
 	require.NoError(c.t, err)
 	return resp.StatusCode
 }
-
-type discard struct{}
-
-func (discard) Write(b []byte) (int, error) { return len(b), nil }
 
 // Who a caller is gets decided at each request, not when the connection was
 // made: the config that no longer names it, or names what it must run, counts at
@@ -162,7 +159,7 @@ func TestMaxConnections(t *testing.T) {
 	}
 	third := converse(t, h.path(broker.AgentSocket))
 	_, err := third.r.ReadByte()
-	require.Error(t, err)
+	require.ErrorIs(t, err, io.EOF)
 	for range 4 {
 		require.Equal(t, http.StatusCreated, converse(t, h.path(broker.OwnerSocket)).lease())
 	}

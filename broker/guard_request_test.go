@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +64,19 @@ func TestRequestsAreBounded(t *testing.T) {
 	}
 	_, err := b.Versions("big")
 	require.ErrorIs(t, err, broker.ErrNotFound)
+}
+
+// A request whose body does not come is given up, as one whose header does not.
+func TestBodyThatDoesNotCome(t *testing.T) {
+	h, _ := serving(t)
+	conn, err := net.Dial("unix", h.path(broker.AgentSocket))
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "POST /v1/leases HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{")
+	require.NoError(t, err)
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(8*time.Second)))
+	_, err = io.Copy(io.Discard, conn)
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
 // What is not JSON, or only to a lenient reader, is no request.

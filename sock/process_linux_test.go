@@ -92,7 +92,8 @@ func TestPidReuse(t *testing.T) {
 	l, at := listen(t, sock.ListenOptions{})
 	pin, err := sock.PinExecutable(path)
 	require.NoError(t, err)
-	for range reuses {
+	for reused, rounds := 0, 0; reused < reuses; rounds++ {
+		require.Less(t, rounds, 10*reuses, "pids do not come again")
 		first := startProgram(t, agent, path, nil)
 		first.do("dial", at)
 		conn := accept(t, l)
@@ -102,6 +103,11 @@ func TestPidReuse(t *testing.T) {
 		first.end()
 
 		second := startWithPID(t, first.pid, path)
+		if second == nil {
+			keeper.end()
+			continue
+		}
+		reused++
 		keeper.give(second)
 		require.ErrorIs(t, conn.Peer().Alive(), sock.ErrGone)
 		_, err := conn.Peer().Executable()
@@ -120,18 +126,18 @@ func TestPidReuse(t *testing.T) {
 	}
 }
 
-// startWithPID starts a puppet that has this pid.
+// startWithPID starts a puppet that has this pid, or returns nil when somebody
+// else on the machine was faster and keeps it.
 func startWithPID(t *testing.T, pid int, path string) *puppet {
 	t.Helper()
-	for range 1000 {
+	for range 20 {
 		require.NoError(t, os.WriteFile(lastPID, fmt.Append(nil, pid-1), 0o644))
 		p := startProgram(t, agent, path, nil)
 		if p.pid == pid {
 			return p
 		}
-		p.end() // somebody else on the machine was faster
+		p.end()
 	}
-	t.Fatalf("pid %d does not come again", pid)
 	return nil
 }
 

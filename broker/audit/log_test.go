@@ -193,7 +193,10 @@ func TestAppendFlawed(t *testing.T) {
 	}
 	require.Zero(t, w.log.Head().Seq)
 	w.close(t)
-	require.Empty(t, scanned(t, w.disk))
+	all := scanned(t, w.disk)
+	require.Len(t, all, 1, "of those that nobody waits for there is the number")
+	require.Equal(t, audit.EventDropped, all[0].Event)
+	require.Equal(t, uint64(4), all[0].Count)
 }
 
 // TestHead: it says where the durable part ends, before and after an Open, and

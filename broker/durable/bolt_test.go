@@ -86,7 +86,7 @@ func TestDamagedDatabase(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, whole, 0o600))
 		require.NoError(t, use(t, d), "the whole one after: %s", what)
 	}
-	step := 7
+	step := 29
 	if long() {
 		step = 1
 	}
@@ -102,7 +102,8 @@ func TestDamagedDatabase(t *testing.T) {
 		try(fmt.Sprintf("cut to %d bytes", n), whole[:n])
 	}
 	try("zeros", make([]byte, len(whole)))
-	require.Greater(t, refused, 20/step)
+	t.Logf("%d refused", refused)
+	require.Greater(t, refused, 10)
 }
 
 // TestValueCutOff: a value whose end the file no longer has is damage too, found

@@ -19,7 +19,8 @@ import (
 
 // Disk is what the rest asks of the file system below one home. Every method
 // is one thing the kernel does, so that a crash can fall between any two.
-// Names are slash-separated and relative to the home; "." is the home.
+// Names are slash-separated, relative to the home and as [fs.ValidPath] wants
+// them; "." is the home.
 type Disk interface {
 	// OpenFile opens a file with os.O_* flags. It never follows a symbolic link
 	// in the last element, nor one that leads out of the home.
@@ -30,7 +31,8 @@ type Disk interface {
 	Stat(name string) (fs.FileInfo, error)      // of the name itself, not of what a link leads to
 	ReadDir(name string) ([]fs.DirEntry, error) // sorted by name
 	SyncDir(name string) error                  // makes the names in a directory durable
-	// OpenDB opens the database file, making it if it is absent.
+	// OpenDB opens the database file, making it, durably, if it is absent. One that
+	// is damaged is an error, here or when the damage is met.
 	OpenDB(name string) (DB, error)
 	// Lock takes the home for this process alone, until the closer is closed or
 	// the process ends. It fails with ErrLocked when somebody has it.
