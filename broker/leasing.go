@@ -142,7 +142,7 @@ var errNoVersion = errors.New("no such version")
 func (b *Broker) issue(ctx context.Context, c *Caller, l lease.Lease) (*Issued, error) {
 	value, err := b.values.get(ctx, held{l.Secret, l.Version})
 	if err == nil {
-		return &Issued{l, value}, nil
+		return b.issueLive(l, value)
 	}
 	b.table.Drop(l.ID)
 	r := b.record(c, audit.EventUndelivered)
@@ -161,6 +161,21 @@ func (b *Broker) issue(ctx context.Context, c *Caller, l lease.Lease) (*Issued, 
 		return nil, &Error{CodeStoreUnavailable, fmt.Sprintf("opening %q: %v", l.Secret, err), ""}
 	}
 	return nil, &Error{CodeStoreUnavailable, "the store did not give the value", "ask the owner to run: secretctl status"}
+}
+
+// issueLive refuses a lease that ended while its record was on its way: whoever
+// ended it cleared the values there were then, and nobody would clear this one.
+func (b *Broker) issueLive(l lease.Lease, value secret.Value) (*Issued, error) {
+	if _, ok := b.table.Get(l.ID, b.Clock.Now()); ok {
+		return &Issued{l, value}, nil
+	}
+	if b.table.HeldBy(l.Secret, l.Version) == 0 {
+		b.values.free(l.Secret, l.Version)
+	}
+	if err := b.serving(); err != nil {
+		return nil, err
+	}
+	return nil, errNoSuchLease
 }
 
 // Renew decides again, and moves a following lease to the current version.
@@ -187,15 +202,15 @@ func (b *Broker) Renew(ctx context.Context, c *Caller, id string) (*Issued, erro
 	if !l.Pinned {
 		l.Version = current
 	}
+	if d.Rule != nil {
+		l.Rule = d.Rule.ID // whose limits it counts against from now on
+	}
 	l.PID, l.Issued, l.Expires, l.TTL, l.BootDeadline = c.Peer.PID, now.Wall, now.Wall.Add(d.TTL), d.TTL, now.Boot+d.TTL
 	r := b.record(c, audit.EventRenew)
 	l.Describe(r)
 	r.Decision, r.Reason = audit.Allow, string(d.Code)
 	if err := b.log.Append(r); err != nil {
 		return nil, b.notRecorded(err)
-	}
-	if _, ok := b.table.Get(l.ID, now); !ok {
-		return nil, errNoSuchLease // ended while its renewal was being recorded
 	}
 	return b.issue(ctx, c, l)
 }
