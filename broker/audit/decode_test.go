@@ -143,6 +143,7 @@ var headerDeviations = []deviation{
 	{"a tree with a space", `","AgAA`, `", "AgAA`},
 	{"a tree without an end", `],"cut"`, `,"cut"`},
 	{"an escape", `secretctl/`, `secretctl\/`},
+	{"a character without width", `secretctl/`, "secretctl\u200b/"},
 	{"something behind", `AwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}`, `AwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"} `},
 	{"no time", `"time":"2026-08-01T12:00:00.123456Z",`, ``},
 }
