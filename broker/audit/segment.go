@@ -39,8 +39,20 @@ func parseSegment(name string) (uint64, bool) {
 	return n, ok && err == nil && n > 0 && n <= maxSegment && segmentName(n) == name
 }
 
-// segments returns the numbers of the segments in dir, ascending.
-func segments(d durable.Disk, dir string) ([]uint64, error) {
+// segments returns the numbers of the segments in dir, ascending. The reading
+// of a directory can miss a name that comes, and show one that goes, meanwhile:
+// only a gap that stays is one.
+func segments(d durable.Disk, dir string) (list []uint64, err error) {
+	for range 3 {
+		var damaged *DamagedError
+		if list, err = segmentsOnce(d, dir); !errors.As(err, &damaged) {
+			break
+		}
+	}
+	return list, err
+}
+
+func segmentsOnce(d durable.Disk, dir string) ([]uint64, error) {
 	entries, err := d.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
