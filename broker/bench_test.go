@@ -134,7 +134,7 @@ func weatherHome(t testing.TB) *home {
 	h := newHome(t, benchGrants)
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	require.NoError(t, b.Close())
 	return h
 }

@@ -22,7 +22,7 @@ func TestKilledWhileRecording(t *testing.T) {
 		require.Eventually(t, func() bool { s, err := b.Status(); return err == nil && s.Killed }, 10*time.Second, time.Millisecond)
 	})
 	b = h.broker()
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	armed.Store(true)
 	issued, err := b.Lease(t.Context(), b.Agent(agentUID), broker.LeaseRequest{Secret: "weather"})
 	require.NoError(t, <-done)
@@ -36,7 +36,7 @@ func TestKilledWhileRecording(t *testing.T) {
 func TestRenewalsCountUnderTheNewGrant(t *testing.T) {
 	h := newHome(t, strings.Replace(onlyOne, "max_leases = 1", "max_leases = 3", 1))
 	b := h.broker()
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	var ids []string
 	for range 3 {
 		ids = append(ids, leaseWeather(t, b).ID.String())

@@ -62,9 +62,9 @@ func homeOf(b *testing.B, n int) *home {
 	require.NoError(b, h.init())
 	of, err := h.open()
 	require.NoError(b, err)
-	set(b, of, "weather", "sunny")
+	mint(b, of, "weather", "sunny")
 	for i := 1; i < n; i++ {
-		set(b, of, fmt.Sprintf("s/%d", i), "sunny")
+		mint(b, of, fmt.Sprintf("s/%d", i), "sunny")
 	}
 	require.NoError(b, of.Close())
 	return h

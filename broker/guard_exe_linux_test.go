@@ -22,7 +22,7 @@ func TestOnlyTheNamedProgram(t *testing.T) {
 	h := newHome(t, strings.Replace(grants, "uid = 61001\n", fmt.Sprintf("uid = 61001\nexe = [%q]\n", allowed), 1))
 	b := h.broker()
 	h.serve(b)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	lease := func(path string) int {
 		cmd := as(t, agentUID, "ask")
 		cmd.Path, cmd.Args[0] = path, path

@@ -36,7 +36,7 @@ func TestNothingGivenTakesNoPlace(t *testing.T) {
 		_, err := b.Lease(t.Context(), agent, broker.LeaseRequest{Secret: "weather"})
 		require.ErrorIs(t, err, broker.ErrDenied, "it is not there")
 	}
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	disk.on.Store(true)
 	for range 3 {
 		_, err := b.Lease(t.Context(), agent, broker.LeaseRequest{Secret: "weather"})
@@ -52,14 +52,14 @@ func TestNothingGivenTakesNoPlace(t *testing.T) {
 func TestNoValueNoLease(t *testing.T) {
 	h := newHome(t, onlyOne)
 	b, store := h.hook(func() error { return errors.New("the vault is elsewhere") })
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	for range 3 {
 		_, err := b.Lease(t.Context(), b.Agent(agentUID), broker.LeaseRequest{Secret: "weather"})
 		require.ErrorIs(t, err, broker.ErrStoreUnavailable, "and it held no place")
 		require.NotContains(t, err.Error(), "elsewhere")
 	}
 	require.Empty(t, b.Leases(broker.Owner()))
-	set(t, b, "other", "x") // what was deferred is written before what is waited for
+	mint(t, b, "other", "x") // what was deferred is written before what is waited for
 	leases, undelivered := h.recorded(audit.EventLease), h.recorded(audit.EventUndelivered)
 	require.Len(t, leases, 3)
 	require.Len(t, undelivered, 3)
@@ -76,7 +76,7 @@ func TestKilledWhileOpening(t *testing.T) {
 	h := newHome(t, grants)
 	var b *broker.Broker
 	b, _ = h.hook(func() error { _, err := b.Kill(broker.Owner()); return err })
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	_, err := b.Lease(t.Context(), b.Agent(agentUID), broker.LeaseRequest{Secret: "weather"})
 	require.ErrorIs(t, err, broker.ErrKilled)
 }
@@ -107,7 +107,7 @@ func TestEndedWhileRenewing(t *testing.T) {
 		require.Eventually(t, func() bool { return len(b.Leases(broker.Owner())) == 0 }, 10*time.Second, time.Millisecond)
 	})
 	b = h.broker()
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	held := leaseWeather(t, b)
 	armed.Store(true)
 	_, err := b.Renew(t.Context(), b.Agent(agentUID), held.ID.String())
@@ -119,7 +119,7 @@ func TestEndedWhileRenewing(t *testing.T) {
 func TestOwnersTTL(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	for asked, want := range map[int64]time.Duration{0: 10 * time.Minute, 60: time.Minute, 86400: time.Hour} {
 		issued, err := b.Lease(t.Context(), broker.Owner(), broker.LeaseRequest{Secret: "weather", TTLSeconds: asked})
 		require.NoError(t, err)
@@ -151,8 +151,8 @@ LIMIT
 			h := newHome(t, after.Replace(two))
 			b := h.broker()
 			agent := b.Agent(agentUID)
-			set(t, b, "moved", "x")
-			set(t, b, "stays", "x")
+			mint(t, b, "moved", "x")
+			mint(t, b, "stays", "x")
 			_, err := b.Lease(t.Context(), agent, broker.LeaseRequest{Secret: "stays"})
 			require.NoError(t, err, "it takes the one place")
 			h.configure(strings.Replace(two, "LIMIT", limit, 1))
@@ -172,7 +172,7 @@ LIMIT
 func TestOwnersLeaseIsNoAgents(t *testing.T) {
 	h := newHome(t, strings.Replace(grants, "61001", "0", 1))
 	b := h.broker()
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	issued, err := b.Lease(t.Context(), broker.Owner(), broker.LeaseRequest{Secret: "weather"})
 	require.NoError(t, err)
 	agent := b.Agent(0)

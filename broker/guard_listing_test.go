@@ -10,7 +10,7 @@ import (
 func TestListOfOne(t *testing.T) {
 	b := newHome(t, grants).broker()
 	for _, name := range []string{"weather", "weather-old", "weather/key"} {
-		set(t, b, name, "x")
+		mint(t, b, name, "x")
 	}
 	for pattern, want := range map[string]int{"weather": 1, "weather*": 3, "weather/*": 1, "": 3, "weath": 0} {
 		list, err := b.List(pattern)

@@ -115,7 +115,7 @@ func TestProgramsNobodyElseCanReplace(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"), 0o700))
 	h := newHome(t, grants)
 	b := h.broker()
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	for name, conf := range map[string]string{
 		"anchor": grants + fmt.Sprintf("[audit]\nanchor = [%q]\n", path),
 		"exe":    strings.Replace(grants, "uid = 61001\n", fmt.Sprintf("uid = 61001\nexe = [%q]\n", path), 1),

@@ -119,7 +119,7 @@ func TestNamedAtEachRequest(t *testing.T) {
 			h := newHome(t, selfAgent())
 			b := h.broker()
 			h.serve(b)
-			set(t, b, "weather", "sunny")
+			mint(t, b, "weather", "sunny")
 			c := converse(t, h.path(broker.AgentSocket))
 			require.Equal(t, http.StatusCreated, c.lease())
 			h.configure(later)
@@ -153,7 +153,7 @@ func TestMaxConnections(t *testing.T) {
 	h := newHome(t, selfAgent()+"[broker]\nmax_connections = 2\n")
 	b := h.broker()
 	h.serve(b)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	for range 2 {
 		require.Equal(t, http.StatusCreated, converse(t, h.path(broker.AgentSocket)).lease())
 	}

@@ -21,7 +21,7 @@ func serving(t *testing.T) (*home, *broker.Broker) {
 	h := newHome(t, selfAgent())
 	b := h.broker()
 	h.serve(b)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	return h, b
 }
 
@@ -98,7 +98,7 @@ func TestNotQuiteJSON(t *testing.T) {
 func TestStatedReason(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	said := "the \"weekly\" report\n\x1b[2J" + strings.Repeat("x", 300)
 	_, err := b.Lease(t.Context(), b.Agent(agentUID), broker.LeaseRequest{Secret: "weather", Reason: said})
 	require.NoError(t, err)
@@ -111,7 +111,7 @@ func TestStatedReason(t *testing.T) {
 func TestInternalErrorsStayInside(t *testing.T) {
 	h := newHome(t, selfAgent())
 	b, store := h.hook(nil)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	store.deleting = func() error { return fmt.Errorf("deleting: %w", io.ErrClosedPipe) }
 	h.serve(b)
 	got := question{h.path(broker.OwnerSocket), "DELETE /v1/secret?name=weather", ""}.ask()

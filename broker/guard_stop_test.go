@@ -61,7 +61,7 @@ func TestResumeNotDurable(t *testing.T) {
 	h.disk = disk
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	_, err = b.Kill(broker.Owner())
 	require.NoError(t, err)
 	disk.on.Store(true)
@@ -79,7 +79,7 @@ func TestRevokeAllWhileKilled(t *testing.T) {
 	h := newHome(t, grants)
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	_, err = b.Revoke(broker.Owner(), broker.Selection{All: true})
 	require.NoError(t, err)
 	leaseWeather(t, b)
@@ -96,7 +96,7 @@ func TestClockBackWhileKilled(t *testing.T) {
 	h := newHome(t, grants)
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	h.clock.StepBoot(-time.Hour)
 	require.Empty(t, b.Leases(broker.Owner()))
 	after := leaseWeather(t, b)
@@ -113,8 +113,8 @@ func TestClockBackWhileKilled(t *testing.T) {
 func TestRevokeSpares(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
-	set(t, b, "weather", "sunny")
-	set(t, b, "openai/key", "sk")
+	mint(t, b, "weather", "sunny")
+	mint(t, b, "openai/key", "sk")
 	leaseWeather(t, b)
 	for name, s := range map[string]broker.Selection{
 		"the secret":            {Secret: "openai/key"},
@@ -163,7 +163,7 @@ func TestRevokeAnyNumber(t *testing.T) {
 			h := newHome(t, grants)
 			b, err := h.open()
 			require.NoError(t, err)
-			set(t, b, "weather", "sunny")
+			mint(t, b, "weather", "sunny")
 			spared, err := b.Lease(t.Context(), b.Agent(otherUID), broker.LeaseRequest{Secret: "weather"})
 			require.NoError(t, err)
 			var ids []string
@@ -195,7 +195,7 @@ func TestRevokedIsRecordedAtStart(t *testing.T) {
 	h.disk = disk
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	var ids []string
 	for range halt.MaxRevoked {
 		ids = append(ids, leaseWeather(t, b).ID.String())
@@ -226,7 +226,7 @@ func TestRevokeNotDurable(t *testing.T) {
 	h := newHome(t, grants)
 	h.disk = deaf{h.disk}
 	b := h.broker()
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	held := leaseWeather(t, b)
 	_, err := b.Revoke(broker.Owner(), broker.Selection{Agent: "claw"})
 	require.ErrorIs(t, err, broker.ErrNotDurable)

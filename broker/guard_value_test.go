@@ -13,6 +13,7 @@ import (
 
 	"secretctl/broker"
 	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 	"secretctl/providers"
 )
 
@@ -104,7 +105,7 @@ func TestEndedWhileOpening(t *testing.T) {
 func TestOpenedAgainAfterAFailure(t *testing.T) {
 	h := newHome(t, grants)
 	b, store := h.hook(nil)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	leaseWeather(t, b)
 	for _, name := range largeNames(t, b) { // the weather leaves the memory
 		leaseNamed(t, b, name)
@@ -113,7 +114,7 @@ func TestOpenedAgainAfterAFailure(t *testing.T) {
 	_, err := b.Lease(t.Context(), b.Agent(agentUID), broker.LeaseRequest{Secret: "weather"})
 	require.ErrorIs(t, err, broker.ErrStoreUnavailable)
 	store.before = nil
-	require.Equal(t, "sunny", reveal(t, leaseWeather(t, b).Value))
+	require.Equal(t, canary.New(t, "sunny"), reveal(t, leaseWeather(t, b).Value))
 }
 
 // What is used stays in memory; what is not gives way.
@@ -141,7 +142,7 @@ func TestWaitingForOneOpening(t *testing.T) {
 	first, hangUp := context.WithCancel(t.Context())
 	opening, goOn := make(chan struct{}), make(chan struct{})
 	b, store := h.hook(func() error { close(opening); <-goOn; return nil })
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	ask := func(ctx context.Context) chan error {
 		answer := make(chan error, 1)
 		go func() {

@@ -15,6 +15,7 @@ import (
 	"secretctl/broker"
 	"secretctl/broker/durable"
 	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 )
 
 // logFull is a disk that has room for everything but the log while it is on.
@@ -77,14 +78,14 @@ func TestNoChangeWithoutARecord(t *testing.T) {
 			disk := &logFull{Disk: h.disk}
 			h.disk = disk
 			b := h.broker()
-			set(t, b, "weather", "one")
-			set(t, b, "weather", "two")
+			mint(t, b, "weather", "one")
+			mint(t, b, "weather", "two")
 			held := leaseWeather(t, b)
 			one := filepath.Join(h.dir, "vault/weather/@1.age")
 			before, err := os.ReadFile(one)
 			require.NoError(t, err)
 			if name == "adopt" {
-				set(t, b, "other", "theirs")
+				mint(t, b, "other", "theirs")
 				theirs, err := os.ReadFile(filepath.Join(h.dir, "vault/other/@1.age"))
 				require.NoError(t, err)
 				require.NoError(t, os.WriteFile(one, theirs, 0o600))
@@ -118,8 +119,8 @@ func TestNoChangeWithoutALog(t *testing.T) {
 	h := newHome(t, grants)
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "one")
-	set(t, b, "weather", "two")
+	mint(t, b, "weather", "one")
+	mint(t, b, "weather", "two")
 	require.NoError(t, b.Close())
 	h.spoilLog()
 	b = h.broker()
@@ -157,7 +158,7 @@ func TestUnreadableLogEndsLeases(t *testing.T) {
 	h := newHome(t, grants)
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "sunny")
+	mint(t, b, "weather", "sunny")
 	held := leaseWeather(t, b)
 	require.NoError(t, b.Close())
 	undo := h.spoilLog()
@@ -178,7 +179,7 @@ func TestRemovalGoesOn(t *testing.T) {
 	h := newHome(t, grants)
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "one")
+	mint(t, b, "weather", "one")
 	require.NoError(t, b.Close())
 
 	store := &hooked{Store: h.stores()["age"], deleting: func() error { return errors.New("the vault is elsewhere") }}
@@ -193,7 +194,7 @@ func TestRemovalGoesOn(t *testing.T) {
 	require.FileExists(t, file)
 	b = h.broker()
 	require.NoFileExists(t, file)
-	require.Equal(t, uint64(2), set(t, b, "weather", "again"))
+	require.Equal(t, uint64(2), mint(t, b, "weather", "again"))
 }
 
 // A version that the ledger does not know is served to nobody, whatever lies in
@@ -202,30 +203,30 @@ func TestUnknownVersionsAreNotServed(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
 	file := func(n string) string { return filepath.Join(h.dir, "vault/weather", "@"+n+".age") }
-	set(t, b, "weather", "one")
+	mint(t, b, "weather", "one")
 	one, err := os.ReadFile(file("1"))
 	require.NoError(t, err)
 	pinned, err := b.Lease(t.Context(), b.Agent(agentUID), broker.LeaseRequest{Secret: "weather", Pinned: true})
 	require.NoError(t, err)
-	set(t, b, "weather", "two")
-	set(t, b, "weather", "three")
+	mint(t, b, "weather", "two")
+	mint(t, b, "weather", "three")
 	require.ErrorIs(t, pinned.Value.Use(func([]byte) error { return nil }), secret.ErrCleared, "it went with its version")
 	require.NoError(t, os.WriteFile(file("1"), one, 0o600))
 	_, err = b.Renew(t.Context(), b.Agent(agentUID), pinned.ID.String())
 	require.ErrorIs(t, err, broker.ErrStoreUnavailable)
 
 	require.NoError(t, os.WriteFile(file("4"), one, 0o600))
-	require.Equal(t, uint64(4), set(t, b, "weather", "four"))
+	require.Equal(t, uint64(4), mint(t, b, "weather", "four"))
 	text, _ := get(t, b, "weather")
-	require.Equal(t, "four", text)
+	require.Equal(t, canary.New(t, "four"), text)
 }
 
 // What was adopted is served at once, also where the value before is in memory.
 func TestAdoptedAtOnce(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
-	set(t, b, "weather", "mine")
-	set(t, b, "other", "theirs")
+	mint(t, b, "weather", "mine")
+	mint(t, b, "other", "theirs")
 	leaseWeather(t, b)
 	theirs, err := os.ReadFile(filepath.Join(h.dir, "vault/other/@1.age"))
 	require.NoError(t, err)
@@ -233,14 +234,14 @@ func TestAdoptedAtOnce(t *testing.T) {
 	_, err = b.Adopt(t.Context(), broker.Owner(), "weather")
 	require.NoError(t, err)
 	text, _ := get(t, b, "weather")
-	require.Equal(t, "theirs", text)
+	require.Equal(t, canary.New(t, "theirs"), text)
 }
 
 // Adopting looks at every version and keeps none of them in memory.
 func TestAdoptKeepsNothing(t *testing.T) {
 	h := newHome(t, grants)
 	b := h.broker()
-	set(t, b, "weather", "mine")
+	mint(t, b, "weather", "mine")
 	for range 8 {
 		set(t, b, "other", large)
 		other, err := filepath.Glob(filepath.Join(h.dir, "vault/other/*.age"))
@@ -271,12 +272,12 @@ func TestNothingStays(t *testing.T) {
 	h := newHome(t, grants)
 	b, err := h.open()
 	require.NoError(t, err)
-	set(t, b, "weather", "sunny")
-	set(t, b, "openai/key", "sk")
+	mint(t, b, "weather", "sunny")
+	mint(t, b, "openai/key", "sk")
 	present, err := b.Changes(t.Context(), b.Agent(agentUID), "")
 	require.NoError(t, err)
 	require.NoError(t, b.Remove(t.Context(), broker.Owner(), "openai/key"))
-	set(t, b, "weather", "rainy")
+	mint(t, b, "weather", "rainy")
 	for _, c := range []*broker.Caller{b.Agent(agentUID), broker.Owner()} {
 		got, err := b.Changes(t.Context(), c, present.Cursor)
 		require.NoError(t, err)

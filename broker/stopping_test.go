@@ -40,7 +40,7 @@ func TestLockdownSpeed(t *testing.T) {
 	b, err := h.open()
 	require.NoError(t, err)
 	h.serve(b)
-	set(t, b, "weather", strings.Repeat(canary.New(t, "sunny"), 600_000/canary.Len+1))
+	mint(t, b, "weather", strings.Repeat(canary.New(t, "sunny"), 600_000/canary.Len+1))
 	c := b.Agent(uint32(syscall.Getuid()))
 	together(50, func(int) {
 		for range leases / 50 {

@@ -3,6 +3,7 @@ package audit_test
 import (
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -110,6 +111,28 @@ func TestVerifyGapStays(t *testing.T) {
 	require.False(t, r.OK)
 	require.Contains(t, *r.Reason, fmt.Sprintf("segment %s is missing", segmentName(2)))
 	require.Less(t, looks, 3*len(names), "once was enough")
+}
+
+// TestVerifyListing: a segment that a listing leaves out, since it began
+// meanwhile, is not missing.
+func TestVerifyListing(t *testing.T) {
+	d := closedLog(t, 40, 4<<10)
+	names := segments(t, d)
+	require.Greater(t, len(names), 3)
+	for _, name := range names[1 : len(names)-1] {
+		require.EqualValues(t, 40, verified(t, &forgetful{d, name}).Records, "without %s", name)
+	}
+}
+
+// forgetful is a disk whose listings leave out a file.
+type forgetful struct {
+	durable.Disk
+	name string
+}
+
+func (f *forgetful) ReadDir(name string) ([]fs.DirEntry, error) {
+	all, err := f.Disk.ReadDir(name)
+	return slices.DeleteFunc(all, func(e fs.DirEntry) bool { return e.Name() == f.name }), err
 }
 
 // looking is a disk that says when somebody is about to look at it.

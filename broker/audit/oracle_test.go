@@ -439,7 +439,7 @@ func mutilate(t require.TestingT, rnd *rand.Rand, all map[string][]byte) (what s
 // verifier says that was written from the description of the format alone.
 func TestAuditOracle(t *testing.T) {
 	said, cuts := map[string][2]int{}, 0
-	for seed := range uint64(sizes(40, 6, 2000)) {
+	for seed := range uint64(sizes(40, 6, 400)) {
 		rnd := rand.New(rand.NewPCG(seed, 7))
 		whole := randomLog(t, rnd)
 		for _, name := range (&victim{files: whole}).segments() {
