@@ -21,7 +21,7 @@ func TestSystem(t *testing.T) {
 	first := c.Now()
 	require.WithinRange(t, first.Wall, before.Round(0), time.Now())
 	require.Equal(t, time.UTC, first.Wall.Location())
-	require.Equal(t, first.Wall, first.Wall.Round(0), "a monotonic reading")
+	require.NotContains(t, first.Wall.String(), "m=", "a monotonic part")
 	require.Positive(t, first.Boot)
 
 	deadline := time.Now().Add(5 * time.Second)

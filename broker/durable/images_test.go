@@ -78,6 +78,11 @@ func TestImages(t *testing.T) {
 			func(d *durable.Mem) { write(t, d, "a", 0, "2", 1); write(t, d, "a", 0, "3", 2) },
 			[]string{"a=1", "a=12", "a=123", "a=10", "a=103", "a=120", "a=100"},
 		},
+		"appended twice, the first torn": {
+			func(d *durable.Mem) { whole(t, d, "a", "1") },
+			func(d *durable.Mem) { write(t, d, "a", 0, "23", 1); write(t, d, "a", 0, "4", 3) },
+			[]string{"a=1", "a=12", "a=123", "a=100", "a=1004", "a=1204", "a=1234", "a=1000", "a=1200", "a=1230"},
+		},
 		"appended and synced in between": {
 			func(d *durable.Mem) {
 				whole(t, d, "a", "1")
@@ -285,7 +290,7 @@ func TestImagesAreIndependent(t *testing.T) {
 	whole(t, d, "d/clean", "clean")
 	whole(t, d, "dirty", "old")
 	write(t, d, "dirty", 0, "new", 0)
-	images := append(slices.Collect(d.Images(40, seeded(1))), d)
+	images := append([]*durable.Mem{d}, slices.Collect(d.Images(40, seeded(1)))...)
 	var before []string
 	for _, disk := range images {
 		before = append(before, describe(t, disk))

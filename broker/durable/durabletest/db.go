@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"github.com/stretchr/testify/require"
@@ -286,6 +287,9 @@ func dbOneWriter(t *tester) {
 					n := uint64(0)
 					if b := tx.Get("b", []byte("n")); b != nil {
 						n = binary.BigEndian.Uint64(b)
+					}
+					for range 100 {
+						runtime.Gosched() // to another that should not be here
 					}
 					return tx.Put("b", []byte("n"), binary.BigEndian.AppendUint64(nil, n+1))
 				})
