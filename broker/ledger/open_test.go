@@ -120,6 +120,7 @@ func TestDamagedEntry(t *testing.T) {
 	e := entry("b", 2)
 	for what, err := range map[string]error{
 		"get": got, "current": current, "changes": changed, "put": l.Put(&e),
+		"each": l.Each("", func(*ledger.Entry) bool { return true }),
 	} {
 		require.ErrorContains(t, err, `ledger's entry of "b"`, what)
 		require.NotErrorIs(t, err, ledger.ErrNoEntry, what)
