@@ -2,54 +2,16 @@ package broker_test
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"secretctl/broker"
-	"secretctl/broker/durable"
 	"secretctl/broker/secret"
 	"secretctl/broker/secret/canary"
 )
-
-// logFull is a disk that has room for everything but the log while it is on.
-type logFull struct {
-	durable.Disk
-	on atomic.Bool
-}
-
-func (d *logFull) OpenFile(name string, flag int, perm fs.FileMode) (durable.File, error) {
-	f, err := d.Disk.OpenFile(name, flag, perm)
-	if err != nil || !strings.HasPrefix(name, broker.AuditDir) {
-		return f, err
-	}
-	return logFullFile{f, d}, nil
-}
-
-type logFullFile struct {
-	durable.File
-	d *logFull
-}
-
-func (f logFullFile) Write(b []byte) (int, error) {
-	if f.d.on.Load() {
-		return 0, syscall.ENOSPC
-	}
-	return f.File.Write(b)
-}
-
-func (f logFullFile) WriteAt(b []byte, at int64) (int, error) {
-	if f.d.on.Load() {
-		return 0, syscall.ENOSPC
-	}
-	return f.File.WriteAt(b, at)
-}
 
 // changes are all that an owner can do to a secret.
 var changes = map[string]func(t *testing.T, b *broker.Broker) error{
@@ -75,7 +37,7 @@ func TestNoChangeWithoutARecord(t *testing.T) {
 	for name, change := range changes {
 		t.Run(name, func(t *testing.T) {
 			h := newHome(t, grants)
-			disk := &logFull{Disk: h.disk}
+			disk := &full{Disk: h.disk, only: broker.AuditDir}
 			h.disk = disk
 			b := h.broker()
 			mint(t, b, "weather", "one")

@@ -39,7 +39,7 @@ const ownerTTL = time.Hour
 // Lease decides, records and hands out, in this order.
 func (b *Broker) Lease(ctx context.Context, c *Caller, req LeaseRequest) (*Issued, error) {
 	if err := b.serving(); err != nil {
-		b.refused(c, audit.EventLease, req.Secret, err)
+		b.refused(c, audit.EventLease, req.Secret)
 		return nil, err
 	}
 	name, door, err := req.parse(c)
@@ -72,7 +72,7 @@ func (b *Broker) Lease(ctx context.Context, c *Caller, req LeaseRequest) (*Issue
 		b.table.Cancel(id)
 		return nil, b.notRecorded(err)
 	}
-	return b.issue(ctx, c, l)
+	return b.issue(ctx, c, l, now)
 }
 
 // parse reads what does not depend on who may have what.
@@ -139,10 +139,10 @@ func (b *Broker) version(name secret.Name, asked uint64) (uint64, error) {
 var errNoVersion = errors.New("no such version")
 
 // issue hands the value to a lease whose record is durable.
-func (b *Broker) issue(ctx context.Context, c *Caller, l lease.Lease) (*Issued, error) {
+func (b *Broker) issue(ctx context.Context, c *Caller, l lease.Lease, now clock.Reading) (*Issued, error) {
 	value, err := b.values.get(ctx, held{l.Secret, l.Version})
 	if err == nil {
-		return b.issueLive(l, value)
+		return b.issueLive(l, value, now)
 	}
 	b.table.Drop(l.ID)
 	r := b.record(c, audit.EventUndelivered)
@@ -165,8 +165,8 @@ func (b *Broker) issue(ctx context.Context, c *Caller, l lease.Lease) (*Issued, 
 
 // issueLive refuses a lease that ended while its record was on its way: whoever
 // ended it cleared the values there were then, and nobody would clear this one.
-func (b *Broker) issueLive(l lease.Lease, value secret.Value) (*Issued, error) {
-	if _, ok := b.table.Get(l.ID, b.Clock.Now()); ok {
+func (b *Broker) issueLive(l lease.Lease, value secret.Value, now clock.Reading) (*Issued, error) {
+	if _, ok := b.table.Get(l.ID, now); ok {
 		return &Issued{l, value}, nil
 	}
 	if b.table.HeldBy(l.Secret, l.Version) == 0 {
@@ -181,7 +181,7 @@ func (b *Broker) issueLive(l lease.Lease, value secret.Value) (*Issued, error) {
 // Renew decides again, and moves a following lease to the current version.
 func (b *Broker) Renew(ctx context.Context, c *Caller, id string) (*Issued, error) {
 	if err := b.serving(); err != nil {
-		b.refused(c, audit.EventRenew, "", err)
+		b.refused(c, audit.EventRenew, "")
 		return nil, err
 	}
 	now := b.now()
@@ -212,7 +212,7 @@ func (b *Broker) Renew(ctx context.Context, c *Caller, id string) (*Issued, erro
 	if err := b.log.Append(r); err != nil {
 		return nil, b.notRecorded(err)
 	}
-	return b.issue(ctx, c, l)
+	return b.issue(ctx, c, l, now)
 }
 
 // redecide is decide for a lease that is already counted: it leaves itself out.
@@ -305,8 +305,8 @@ func (b *Broker) serving() error {
 
 // refused records that nothing is handed out because of the kill switch. That
 // the log cannot be written is not recorded in it.
-func (b *Broker) refused(c *Caller, event audit.Event, secretName string, err error) {
-	if !errors.Is(err, ErrKilled) || b.log == nil {
+func (b *Broker) refused(c *Caller, event audit.Event, secretName string) {
+	if b.log == nil {
 		return
 	}
 	name, _ := secret.ParseName(secretName) // what is no name is not in the log

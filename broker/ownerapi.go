@@ -97,9 +97,6 @@ func putSecret(r *request) error {
 		return badRequest("the value did not arrive whole", "")
 	}
 	defer value.Clear()
-	if r.ContentLength >= 0 && int64(value.Len()) != r.ContentLength {
-		return badRequest("the value did not arrive whole", "")
-	}
 	version, err := r.b.Set(r.Context(), r.c, name, r.URL.Query().Get("store"), value)
 	if err != nil {
 		return err

@@ -35,11 +35,6 @@ func (b *Broker) stopAll(c *Caller, event audit.Event, kill bool) (ended int, er
 	r := b.record(c, event)
 	r.Count = uint64(ended)
 	b.recordStop(r)
-	if b.log != nil && kill {
-		if err := b.log.Checkpoint(); err != nil {
-			b.Warn(fmt.Sprintf("signing the log after a kill: %v", err))
-		}
-	}
 	return ended, err
 }
 

@@ -159,12 +159,13 @@ func TestRevokeNothing(t *testing.T) {
 // needs room fails.
 type full struct {
 	durable.Disk
-	on atomic.Bool
+	only string // where there is no room; "": everywhere but in halt
+	on   atomic.Bool
 }
 
 func (d *full) OpenFile(name string, flag int, perm fs.FileMode) (durable.File, error) {
 	f, err := d.Disk.OpenFile(name, flag, perm)
-	if err != nil || name == halt.Name {
+	if err != nil || name == halt.Name || !strings.HasPrefix(name, d.only) {
 		return f, err
 	}
 	return fullFile{f, d}, nil

@@ -22,10 +22,8 @@ type Body interface {
 // maxHeld bounds what [Conn.Hold] keeps, in bytes: response headers.
 const maxHeld = 8 << 10
 
-// chunkTime is how long one chunk of a Body may take to write, at the most; it
-// has at least half of it. A reader that takes none of it in that time does not
-// want it. The deadline serves several chunks, and answers: setting one for each
-// costs as much as checking the peer.
+// chunkTime is how long one chunk of a Body may take to write. A reader that
+// takes none of it in that time does not want it.
 const chunkTime = 500 * time.Millisecond
 
 // Conn is a connection from a peer that was let in. Read checks that the peer
@@ -41,7 +39,6 @@ type Conn struct {
 	mu      sync.Mutex // guards what follows
 	holding bool
 	held    []byte
-	writeBy time.Time // the deadline for chunks that is set; zero: none
 }
 
 // Peer returns the process at the other end.
@@ -88,7 +85,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 		c.mu.Unlock()
 		return len(b), nil
 	}
-	err := errors.Join(c.unlimitLocked(), c.flushLocked())
+	err := c.flushLocked()
 	c.mu.Unlock()
 	if err != nil {
 		return 0, err
@@ -100,7 +97,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 func (c *Conn) Flush() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return errors.Join(c.unlimitLocked(), c.flushLocked())
+	return c.flushLocked()
 }
 
 func (c *Conn) flushLocked() error {
@@ -126,6 +123,7 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 		return io.Copy(writer{c}, r)
 	}
 	defer body.Done()
+	defer c.SetWriteDeadline(time.Time{})
 	var total int64
 	for {
 		chunk, err := body.NextChunk()
@@ -133,6 +131,9 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 			return total, c.Flush()
 		}
 		if err != nil {
+			return total, err
+		}
+		if err := c.SetWriteDeadline(time.Now().Add(chunkTime)); err != nil {
 			return total, err
 		}
 		n, err := c.writeWithHeld(chunk)
@@ -149,9 +150,6 @@ func (c *Conn) writeWithHeld(chunk []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.holding = false
-	if err := c.limitLocked(); err != nil {
-		return 0, err
-	}
 	if len(c.held) == 0 {
 		return c.UnixConn.Write(chunk)
 	}
@@ -160,25 +158,6 @@ func (c *Conn) writeWithHeld(chunk []byte) (int, error) {
 	n, err := both.WriteTo(c.UnixConn)
 	c.held = c.held[:0]
 	return max(int(n)-held, 0), err
-}
-
-// limitLocked sees to it that a deadline is set for the next chunk.
-func (c *Conn) limitLocked() error {
-	now := time.Now()
-	if c.writeBy.Sub(now) >= chunkTime/2 {
-		return nil
-	}
-	c.writeBy = now.Add(chunkTime)
-	return c.SetWriteDeadline(c.writeBy)
-}
-
-// unlimitLocked takes it away for what is no chunk.
-func (c *Conn) unlimitLocked() error {
-	if c.writeBy.IsZero() {
-		return nil
-	}
-	c.writeBy = time.Time{}
-	return c.SetWriteDeadline(time.Time{})
 }
 
 // writer hides ReadFrom from io.Copy.

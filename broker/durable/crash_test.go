@@ -39,16 +39,6 @@ var scenarios = map[string]scenario{
 		func(testing.TB, durable.Disk) {},
 		func(d durable.Disk) error { return durable.MkdirAll(d, "a/b/c", 0o700) }, []string{"a/", "a/ a/b/"}, 6,
 	},
-	"create": {
-		func(testing.TB, durable.Disk) {},
-		func(d durable.Disk) error {
-			f, err := durable.Create(d, "file", 0o600)
-			if err != nil {
-				return err
-			}
-			return f.Close()
-		}, nil, 2,
-	},
 }
 
 func writeNew(d durable.Disk) error   { return durable.WriteFile(d, "file", []byte(newText), 0o600) }

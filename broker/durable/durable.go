@@ -163,16 +163,3 @@ func MkdirAll(d Disk, name string, perm fs.FileMode) error {
 	}
 	return d.SyncDir(path.Dir(name))
 }
-
-// Create makes a file that must not be there yet, durably as far as its name
-// goes.
-func Create(d Disk, name string, perm fs.FileMode) (File, error) {
-	f, err := d.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
-	if err != nil {
-		return nil, err
-	}
-	if err := d.SyncDir(path.Dir(name)); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}

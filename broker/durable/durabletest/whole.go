@@ -14,7 +14,6 @@ var wholeTests = map[string]func(*tester){
 	"read file":    readFile,
 	"remove file":  removeFile,
 	"mkdir all":    mkdirAll,
-	"create":       create,
 	"lock":         lock,
 	"left behind":  leftBehind,
 	"temp in use":  tempInUse,
@@ -64,19 +63,6 @@ func mkdirAll(t *tester) {
 	requireUnreadable(t, durable.MkdirAll(t.disk, "a/file", 0o700))
 	requireUnreadable(t, durable.MkdirAll(t.disk, "a/file/b", 0o700))
 	t.requireText("text", "a/file")
-}
-
-func create(t *tester) {
-	f, err := durable.Create(t.disk, "file", 0o600)
-	require.NoError(t, err)
-	_, err = f.WriteAt([]byte("text"), 0)
-	require.NoError(t, err)
-	require.NoError(t, f.Close())
-	_, err = durable.Create(t.disk, "file", 0o600)
-	require.ErrorIs(t, err, fs.ErrExist)
-	t.requireText("text", "file")
-	_, err = durable.Create(t.disk, "nowhere/file", 0o600)
-	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
 func lock(t *tester) {
