@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -85,9 +86,10 @@ func TestSocketPermsAtAllTimes(t *testing.T) {
 			t.Run(strconv.FormatUint(uint64(mode), 8)+" under "+strconv.FormatInt(int64(mask), 8), func(t *testing.T) {
 				dir := shortDir(t)
 				path := filepath.Join(dir, "s")
-				seen, stop := watch(dir)
+				seen, sawIt, stop := watch(dir, "s")
 				withUmask(mask, func() {
-					for range 300 {
+					// On a busy machine the watcher may not have had its turn by then.
+					for i := 0; i < 300 || !sawIt.Load() && i < 30_000; i++ {
 						l, err := sock.Listen(path, sock.ListenOptions{Mode: mode})
 						require.NoError(t, err)
 						require.NoError(t, l.Close())
@@ -109,8 +111,10 @@ func TestSocketPermsAtAllTimes(t *testing.T) {
 }
 
 // watch looks at the sockets of a directory as often as it can until stop is
-// called, and notes the modes that it saw: name → modes.
-func watch(dir string) (seen map[string]map[fs.FileMode]bool, stop func()) {
+// called, and notes the modes that it saw: name → modes. sawIt becomes true with
+// the first of the socket that is waited for.
+func watch(dir, awaited string) (seen map[string]map[fs.FileMode]bool, sawIt *atomic.Bool, stop func()) {
+	sawIt = new(atomic.Bool)
 	seen = make(map[string]map[fs.FileMode]bool)
 	done := make(chan struct{})
 	var watcher sync.WaitGroup
@@ -131,8 +135,11 @@ func watch(dir string) (seen map[string]map[fs.FileMode]bool, stop func()) {
 					seen[e.Name()] = make(map[fs.FileMode]bool)
 				}
 				seen[e.Name()][info.Mode().Perm()] = true
+				if e.Name() == awaited {
+					sawIt.Store(true)
+				}
 			}
 		}
 	})
-	return seen, func() { close(done); watcher.Wait() }
+	return seen, sawIt, func() { close(done); watcher.Wait() }
 }
