@@ -10,13 +10,13 @@ import (
 // agentMethods is the API of the agent's socket. It is the outward contract.
 func agentMethods() []Method {
 	return []Method{
-		{AgentSocket, "GET /v1/health", getHealth},
-		{AgentSocket, "GET /v1/secrets", getAvailable},
-		{AgentSocket, "POST /v1/leases", postLease},
-		{AgentSocket, "GET /v1/leases", getLeases},
-		{AgentSocket, "POST /v1/leases/{id}/renew", postRenew},
-		{AgentSocket, "DELETE /v1/leases/{id}", deleteLease},
-		{AgentSocket, "GET /v1/changes", getChanges},
+		{AgentSocket, "GET /v1/health", getHealth, false},
+		{AgentSocket, "GET /v1/secrets", getAvailable, false},
+		{AgentSocket, "POST /v1/leases", postLease, false},
+		{AgentSocket, "GET /v1/leases", getLeases, false},
+		{AgentSocket, "POST /v1/leases/{id}/renew", postRenew, false},
+		{AgentSocket, "DELETE /v1/leases/{id}", deleteLease, false},
+		{AgentSocket, "GET /v1/changes", getChanges, true},
 	}
 }
 
@@ -48,7 +48,7 @@ func postLease(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.b.answer(r.w, r.conn, http.StatusCreated, issued)
+	return r.b.answer(r.w, http.StatusCreated, issued)
 }
 
 // LeaseInfo is a lease as it is listed: without the value.
@@ -80,7 +80,7 @@ func postRenew(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.b.answer(r.w, r.conn, http.StatusOK, issued)
+	return r.b.answer(r.w, http.StatusOK, issued)
 }
 
 func deleteLease(r *request) error {

@@ -25,3 +25,10 @@ func (b *Broker) TidyLog() { b.tidyLog() }
 // SetSegmentBytes makes the logs opened from now on begin a new segment at this
 // size.
 func SetSegmentBytes(n int64) { testOnlySegmentBytes = n }
+
+// Awaited reports whether anybody waits for a change.
+func (b *Broker) Awaited() bool {
+	b.changes.mu.Lock()
+	defer b.changes.mu.Unlock()
+	return b.changes.next != nil
+}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -135,16 +134,6 @@ func TestStrangersAreNotListenedTo(t *testing.T) {
 	h := newHome(t, grants)
 	h.serve(h.broker())
 	require.Equal(t, http.StatusForbidden, converse(t, h.path(broker.AgentSocket)).status())
-}
-
-// A connection whose peer this package did not pin is refused.
-func TestOtherListenersAreRefused(t *testing.T) {
-	b := newHome(t, selfAgent()).broker()
-	for _, s := range []broker.Socket{broker.AgentSocket, broker.OwnerSocket} {
-		w := httptest.NewRecorder()
-		b.Handler(s).ServeHTTP(w, httptest.NewRequest("GET", "/v1/health", nil))
-		require.Equal(t, http.StatusForbidden, w.Code)
-	}
 }
 
 // An agent has so many connections as the config says. An owner has any number:

@@ -18,25 +18,25 @@ import (
 // and may change with it; scripts use the commands' --json.
 func ownerMethods() []Method {
 	return []Method{
-		{OwnerSocket, "GET /v1/health", getHealth},
-		{OwnerSocket, "GET /v1/status", getStatus},
-		{OwnerSocket, "GET /v1/secrets", getSecrets},
-		{OwnerSocket, "PUT /v1/secret", putSecret},
-		{OwnerSocket, "DELETE /v1/secret", deleteSecret},
-		{OwnerSocket, "GET /v1/versions", getVersions},
-		{OwnerSocket, "POST /v1/rollback", postRollback},
-		{OwnerSocket, "POST /v1/adopt", postAdopt},
-		{OwnerSocket, "POST /v1/leases", postLease},
-		{OwnerSocket, "GET /v1/leases", getLeases},
-		{OwnerSocket, "POST /v1/leases/{id}/renew", postRenew},
-		{OwnerSocket, "DELETE /v1/leases/{id}", deleteLease},
-		{OwnerSocket, "POST /v1/revoke", postRevoke},
-		{OwnerSocket, "POST /v1/kill", postKill},
-		{OwnerSocket, "POST /v1/resume", postResume},
-		{OwnerSocket, "GET /v1/check", getCheck},
-		{OwnerSocket, "GET /v1/audit", getAudit},
-		{OwnerSocket, "GET /v1/audit/verify", getVerify},
-		{OwnerSocket, "GET /v1/changes", getChanges},
+		{OwnerSocket, "GET /v1/health", getHealth, false},
+		{OwnerSocket, "GET /v1/status", getStatus, false},
+		{OwnerSocket, "GET /v1/secrets", getSecrets, false},
+		{OwnerSocket, "PUT /v1/secret", putSecret, false},
+		{OwnerSocket, "DELETE /v1/secret", deleteSecret, false},
+		{OwnerSocket, "GET /v1/versions", getVersions, false},
+		{OwnerSocket, "POST /v1/rollback", postRollback, false},
+		{OwnerSocket, "POST /v1/adopt", postAdopt, false},
+		{OwnerSocket, "POST /v1/leases", postLease, false},
+		{OwnerSocket, "GET /v1/leases", getLeases, false},
+		{OwnerSocket, "POST /v1/leases/{id}/renew", postRenew, false},
+		{OwnerSocket, "DELETE /v1/leases/{id}", deleteLease, false},
+		{OwnerSocket, "POST /v1/revoke", postRevoke, false},
+		{OwnerSocket, "POST /v1/kill", postKill, false},
+		{OwnerSocket, "POST /v1/resume", postResume, false},
+		{OwnerSocket, "GET /v1/check", getCheck, false},
+		{OwnerSocket, "GET /v1/audit", getAudit, true},
+		{OwnerSocket, "GET /v1/audit/verify", getVerify, false},
+		{OwnerSocket, "GET /v1/changes", getChanges, true},
 	}
 }
 
@@ -81,9 +81,7 @@ func putSecret(r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := http.NewResponseController(r.w).SetReadDeadline(time.Now().Add(valueTime)); err != nil {
-		return err
-	}
+	r.w.c.within(valueTime)
 	if r.ContentLength >= 0 {
 		r.b.values.makeRoom(int(min(r.ContentLength, MaxValue)))
 	}

@@ -2,26 +2,23 @@ package broker
 
 import (
 	"encoding/base64"
-	"errors"
 	"io"
-	"net/http"
 	"strconv"
 	"time"
 	"unicode/utf8"
 
 	"secretctl/broker/audit"
 	"secretctl/broker/secret"
-	"secretctl/sock"
 )
 
 // valueReply is the answer that holds a value. It is built in locked memory,
-// chunk by chunk, and written from there: no buffer of net/http's and no string
-// ever has a byte of the value.
+// chunk by chunk, and written from there: no other buffer and no string ever
+// has a byte of the value.
 type valueReply struct {
 	b      *Broker
 	issued *Issued
 
-	prefix, suffix []byte // the JSON around the value
+	prefix, suffix []byte // what is around the value, header included
 	text           bool   // the value is a JSON string as it is; else base64
 	sent           int    // bytes of the value that are in chunks
 
@@ -30,34 +27,36 @@ type valueReply struct {
 	gated    bool // holding the gate
 }
 
-var _ sock.Body = (*valueReply)(nil)
-
-// errRead is returned by Read, which nobody calls: the answer leaves by chunks.
-var errRead = errors.New("a value is written by chunks only")
-
-func (*valueReply) Read([]byte) (int, error) { return 0, errRead }
-
 // answer writes a lease with its value. Whatever goes wrong from here on, the
-// header has been sent, so the connection is cut instead.
-func (b *Broker) answer(w http.ResponseWriter, conn *sock.Conn, code int, i *Issued) error {
-	r, size, err := b.newReply(i)
+// header may have been sent, so the connection is cut instead.
+func (b *Broker) answer(w *response, code int, i *Issued) error {
+	r, length, err := b.newReply(i)
 	if err != nil {
 		return err
 	}
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(size))
-	w.WriteHeader(code)
-	conn.Hold()
-	// Flushed, net/http has nothing more to say and hands the body through.
-	if err := http.NewResponseController(w).Flush(); err != nil {
-		return err
-	}
-	if _, err := w.(io.ReaderFrom).ReadFrom(r); err != nil {
+	defer r.done()
+	w.code, w.sent = code, true
+	w.header.Set("Content-Type", "application/json")
+	r.prefix = append(w.head(make([]byte, 0, 512), length), r.prefix...)
+	if w.err = r.send(w.c); w.err != nil {
 		b.undelivered(i)
-		conn.Close()
 	}
 	return nil
+}
+
+func (r *valueReply) send(c *connection) error {
+	for {
+		chunk, err := r.next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.writeChunk(chunk); err != nil {
+			return err
+		}
+	}
 }
 
 // undelivered ends a lease whose value did not arrive whole.
@@ -105,9 +104,9 @@ func (b *Broker) newReply(i *Issued) (r *valueReply, size int, err error) {
 	return r, len(r.prefix) + length + len(r.suffix), nil
 }
 
-// NextChunk fills the buffer and returns with the gate held, so that nobody who
-// takes power away acknowledges while the chunk is on its way.
-func (r *valueReply) NextChunk() ([]byte, error) {
+// next fills the buffer and returns with the gate held, so that nobody who takes
+// power away acknowledges while the chunk is on its way. io.EOF ends.
+func (r *valueReply) next() ([]byte, error) {
 	r.ungate()
 	if r.finished {
 		return nil, io.EOF
@@ -169,8 +168,8 @@ func (r *valueReply) ungate() {
 	}
 }
 
-// Done clears the buffer.
-func (r *valueReply) Done() {
+// done clears the buffer.
+func (r *valueReply) done() {
 	r.ungate()
 	if r.buf != nil {
 		r.buf.Release()

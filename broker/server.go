@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"secretctl/sock"
@@ -27,6 +29,7 @@ type Method struct {
 	Socket  Socket
 	Pattern string // "POST /v1/leases", as net/http's ServeMux reads it
 	handle  func(*request) error
+	waits   bool // for something to happen, or for a reader; ends when the caller hangs up
 }
 
 // Methods returns the API of both sockets.
@@ -35,11 +38,15 @@ func Methods() []Method { return append(agentMethods(), ownerMethods()...) }
 // request is one request with who asks.
 type request struct {
 	*http.Request
-	w    http.ResponseWriter
-	b    *Broker
-	conn *sock.Conn
-	c    *Caller
+	w   *response
+	b   *Broker
+	c   *Caller
+	ctx context.Context
 }
+
+// Context is done when the broker stops and, where a method waits, when the
+// caller hangs up.
+func (r *request) Context() context.Context { return r.ctx }
 
 // reply writes an answer without a value.
 func (r *request) reply(code int, v any) error {
@@ -53,22 +60,12 @@ func (r *request) reply(code int, v any) error {
 	return err
 }
 
-// Limits of a connection.
-const (
-	headerTime = 5 * time.Second  // to send a request whole
-	idleTime   = 60 * time.Second // between requests
-	maxHeader  = 16 << 10         // bytes
-)
-
-type connKey struct{}
-
-// Handler returns the HTTP handler of one socket. Its connections must be of
-// this package's listeners: a request on any other is refused.
-func (b *Broker) Handler(s Socket) http.Handler {
+// router finds the method of a request on one socket.
+func (b *Broker) router(s Socket) http.Handler {
 	mux := http.NewServeMux()
 	for _, m := range Methods() {
 		if m.Socket == s {
-			mux.HandleFunc(m.Pattern, func(w http.ResponseWriter, r *http.Request) { b.serve(w, r, m) })
+			mux.HandleFunc(m.Pattern, func(w http.ResponseWriter, r *http.Request) { b.serve(w.(*response), r, m) })
 		}
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -78,19 +75,20 @@ func (b *Broker) Handler(s Socket) http.Handler {
 }
 
 // serve names the caller again, as at every request, and calls the method.
-func (b *Broker) serve(w http.ResponseWriter, r *http.Request, m Method) {
-	conn, ok := r.Context().Value(connKey{}).(*sock.Conn)
-	if !ok {
-		fail(w, errStranger)
-		return
-	}
+func (b *Broker) serve(w *response, r *http.Request, m Method) {
 	name := b.AsAgent
 	if m.Socket == OwnerSocket {
 		name = b.AsOwner
 	}
-	c, err := name(conn.Peer())
+	c, err := name(w.c.conn.Peer())
 	if err == nil {
-		err = m.handle(&request{Request: r, w: w, b: b, conn: conn, c: c})
+		ctx := w.c.ctx
+		if m.waits {
+			var stop func()
+			ctx, stop = w.c.watch()
+			defer stop()
+		}
+		err = m.handle(&request{Request: r, w: w, b: b, c: c, ctx: ctx})
 	}
 	if err != nil {
 		fail(w, err)
@@ -148,35 +146,106 @@ const reservedFiles = 40
 // filesEach is how many descriptors a connection costs: it and its peer's pidfd.
 const filesEach = 2
 
+// server is one socket being served.
+type server struct {
+	b      *Broker
+	router http.Handler
+
+	stopping atomic.Bool
+	serving  sync.WaitGroup // connections
+
+	mu    sync.Mutex
+	conns map[*connection]struct{}
+}
+
+// stopTime is how long the requests that are being answered have to finish once
+// the broker stops.
+const stopTime = 2 * time.Second
+
 // Serve answers on a socket until ctx is done, then lets the requests that are
 // being answered finish for a moment.
 func (b *Broker) Serve(ctx context.Context, s Socket, l *sock.Listener) error {
-	server := &http.Server{
-		Handler:           b.Handler(s),
-		ReadHeaderTimeout: headerTime,
-		ReadTimeout:       headerTime,
-		IdleTimeout:       idleTime,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          nil,
-		// A request of a person's, such as a long poll, ends when the broker does.
-		BaseContext: func(net.Listener) context.Context { return ctx },
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, connKey{}, c)
-		},
-	}
-	stopped := make(chan error, 1)
-	stop := context.AfterFunc(ctx, func() {
-		grace, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		err := server.Shutdown(grace)
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = server.Close()
-		}
-		stopped <- err
-	})
-	err := server.Serve(l)
-	if stop() || !errors.Is(err, http.ErrServerClosed) {
+	v := &server{b: b, router: b.router(s), conns: make(map[*connection]struct{})}
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	err := v.accept(ctx, l)
+	if ctx.Err() == nil {
+		v.cut()
 		return err
 	}
-	return <-stopped
+	v.stop()
+	return nil
+}
+
+// accept serves each connection that is let in, until there is none any more.
+func (v *server) accept(ctx context.Context, l *sock.Listener) error {
+	const longest = time.Second
+	for wait := 5 * time.Millisecond; ; {
+		c, err := l.Accept()
+		switch {
+		case err == nil:
+			wait = 5 * time.Millisecond
+			v.serving.Go(newConnection(ctx, v, c.(*sock.Conn)).serve)
+		case passes(err):
+			// Whoever waits is let in once others have gone.
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			wait = min(2*wait, longest)
+		default:
+			return err
+		}
+	}
+}
+
+// passes reports whether the machine may be able to accept again.
+func passes(err error) bool {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// stop ends the connections on which nothing is being answered at once, and the
+// others when they are done or their time is over.
+func (v *server) stop() {
+	v.stopping.Store(true)
+	v.each(func(c *connection) {
+		if c.state.CompareAndSwap(idle, over) {
+			c.conn.Close()
+		}
+	})
+	done := make(chan struct{})
+	go func() { v.serving.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(stopTime):
+		v.cut()
+	}
+}
+
+// cut ends all connections.
+func (v *server) cut() { v.each(func(c *connection) { c.conn.Close() }) }
+
+func (v *server) each(f func(*connection)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for c := range v.conns {
+		f(c)
+	}
+}
+
+func (v *server) add(c *connection) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.conns[c] = struct{}{}
+}
+
+func (v *server) remove(c *connection) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.conns, c)
 }

@@ -1,8 +1,6 @@
 package sock_test
 
 import (
-	"io"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,16 +21,4 @@ func TestForeignBytesAreCleared(t *testing.T) {
 	require.ErrorIs(t, err, sock.ErrOtherSender)
 	require.Zero(t, n)
 	require.Equal(t, "\x00\x00\x00\x00\x00\x006789", string(b))
-}
-
-// What is written by copying leaves after what is held, and with it.
-func TestCopyAfterHeld(t *testing.T) {
-	client, conn := pair(t, sock.ListenOptions{})
-	conn.Hold()
-	_, err := conn.Write([]byte("header "))
-	require.NoError(t, err)
-	_, err = io.Copy(conn, struct{ io.Reader }{strings.NewReader("plain")})
-	require.NoError(t, err)
-	require.NoError(t, conn.Flush())
-	reads(t, client, "header plain")
 }

@@ -118,17 +118,3 @@ func serve(t testing.TB, l net.Listener, h http.HandlerFunc) {
 }
 
 func newLog(w io.Writer) *log.Logger { return log.New(w, "http: ", 0) }
-
-// noting is a listener that hands on what it accepts.
-type noting struct {
-	*sock.Listener
-	conns chan<- *sock.Conn
-}
-
-func (l *noting) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err == nil {
-		l.conns <- c.(*sock.Conn)
-	}
-	return c, err
-}

@@ -21,8 +21,8 @@ const module = "../.."
 // mayReadTime is where time is read past this package, by file or directory.
 var mayReadTime = map[string]string{
 	"broker/clock":         "this is the place",
-	"broker/ownerapi.go":   "the kernel wants the deadline of a connection in its own clock",
-	"sock/conn.go":         "the kernel wants the deadline of a connection in its own clock",
+	"broker/connection.go": "the kernel wants the deadline of a connection in its own clock",
+	"broker/response.go":   "it tells when it was written",
 	"broker/secret/canary": "support of tests: it compares with the time stamps of files",
 }
 
