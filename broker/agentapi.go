@@ -48,6 +48,9 @@ func postLease(r *request) error {
 	if err != nil {
 		return err
 	}
+	if req.Bound {
+		r.w.c.bind(issued.ID)
+	}
 	return r.b.answer(r.w, http.StatusCreated, issued)
 }
 
@@ -79,6 +82,9 @@ func postRenew(r *request) error {
 	issued, err := r.b.Renew(r.Context(), r.c, r.PathValue("id"))
 	if err != nil {
 		return err
+	}
+	if r.URL.RawQuery != "" && r.URL.Query().Get("bound") == "true" {
+		r.w.c.bind(issued.ID)
 	}
 	return r.b.answer(r.w, http.StatusOK, issued)
 }

@@ -94,6 +94,11 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 		}
 		body, size = bytes.NewReader(b), int64(len(b))
 	}
+	return c.send(ctx, method, path, query, body, size, out)
+}
+
+// send is call with a body of the caller's; a size below 0 is not known yet.
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, body io.Reader, size int64, out any) error {
 	answer, err := c.do(ctx, method, path, query, body, size)
 	if err != nil {
 		return err
@@ -130,9 +135,13 @@ func (c *Client) Lease(ctx context.Context, req LeaseRequest) (*Handed, error) {
 	return readHanded(answer)
 }
 
-// Renew renews a lease.
-func (c *Client) Renew(ctx context.Context, id string) (*Handed, error) {
-	answer, err := c.do(ctx, http.MethodPost, "/v1/leases/"+url.PathEscape(id)+"/renew", nil, nil, 0)
+// Renew renews a lease. A bound one is from then on bound to this connection.
+func (c *Client) Renew(ctx context.Context, id string, bound bool) (*Handed, error) {
+	var q url.Values
+	if bound {
+		q = url.Values{"bound": {"true"}}
+	}
+	answer, err := c.do(ctx, http.MethodPost, "/v1/leases/"+url.PathEscape(id)+"/renew", q, nil, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -258,12 +267,7 @@ func (c *Client) Set(ctx context.Context, name secret.Name, store string, v secr
 	}
 	var out versionReply
 	err = v.Use(func(b []byte) error {
-		answer, err := c.do(ctx, http.MethodPut, "/v1/secret", q, bytes.NewReader(b), int64(len(b)))
-		if err != nil {
-			return err
-		}
-		defer answer.Close()
-		return json.NewDecoder(answer).Decode(&out)
+		return c.send(ctx, http.MethodPut, "/v1/secret", q, bytes.NewReader(b), int64(len(b)), &out)
 	})
 	return out.Version, err
 }

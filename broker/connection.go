@@ -8,10 +8,12 @@ import (
 	"math"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"secretctl/broker/lease"
 	"secretctl/sock"
 )
 
@@ -34,6 +36,8 @@ type connection struct {
 
 	w     response
 	timed bool // a write may still have a deadline
+
+	bound []lease.ID // leases that end with it, unless another has taken them over
 }
 
 // The states of a connection.
@@ -63,8 +67,36 @@ func newConnection(ctx context.Context, v *server, conn *sock.Conn) *connection 
 // serve answers until either side has had enough.
 func (c *connection) serve() {
 	defer c.v.remove(c)
+	defer c.unbind()
 	defer c.conn.Close()
 	for wait := headerTime; c.await(wait) && c.answer(); wait = idleTime {
+	}
+}
+
+// bind has a lease end with the connection.
+func (c *connection) bind(id lease.ID) {
+	if before, _ := c.v.b.bound.Swap(id, c); before != c {
+		c.bound = append(c.bound, id)
+	}
+	if len(c.bound) == cap(c.bound) { // before it grows, those that are over may go
+		now := c.v.b.now()
+		c.bound = slices.DeleteFunc(c.bound, func(id lease.ID) bool {
+			_, lives := c.v.b.table.Get(id, now)
+			return !lives && c.v.b.bound.CompareAndDelete(id, c)
+		})
+	}
+}
+
+// unbind ends the leases that are bound to the connection, but not when it is
+// the broker that stops: then they go on, and their holder finds the next one.
+func (c *connection) unbind() {
+	for _, id := range c.bound {
+		if !c.v.b.bound.CompareAndDelete(id, c) || c.v.stopping.Load() {
+			continue
+		}
+		if l, ok := c.v.b.table.Get(id, c.v.b.now()); ok {
+			c.v.b.release(nil, &l, "hung_up")
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"secretctl/broker/audit"
@@ -20,6 +21,9 @@ type LeaseRequest struct {
 	Door       string   `json:"door,omitempty"`        // empty: "value"
 	TTLSeconds int64    `json:"ttl_seconds,omitempty"` // 0: the default; a longer one than the grant's is clipped
 	Pinned     bool     `json:"pinned,omitempty"`      // renewing keeps the version
+	Bound      bool     `json:"bound,omitempty"`       // the lease ends with the connection
+	Reuse      bool     `json:"reuse,omitempty"`       // pinned and not bound: see [Broker.Lease]
+	Group      string   `json:"group,omitempty"`       // what the log calls the batch it is part of, at most 32 lower-case hex digits
 	Reason     string   `json:"reason,omitempty"`      // the caller's words, for the log
 	Scope      []string `json:"scope,omitempty"`       // refused: no door here narrows a credential
 
@@ -37,6 +41,11 @@ type Issued struct {
 const ownerTTL = time.Hour
 
 // Lease decides, records and hands out, in this order.
+//
+// With Reuse, for a consumer that asks whenever it starts and keeps what it was
+// given: a pinned lease on the current version that it was given so before is
+// renewed instead, and one on an earlier version ends, since it now has the new
+// one.
 func (b *Broker) Lease(ctx context.Context, c *Caller, req LeaseRequest) (*Issued, error) {
 	if err := b.serving(); err != nil {
 		b.refused(c, audit.EventLease, req.Secret)
@@ -45,6 +54,11 @@ func (b *Broker) Lease(ctx context.Context, c *Caller, req LeaseRequest) (*Issue
 	name, door, err := req.parse(c)
 	if err != nil {
 		return nil, err
+	}
+	if req.Reuse {
+		if again, err := b.again(ctx, c, name); again != nil || err != nil {
+			return again, err
+		}
 	}
 	now, id := b.now(), lease.NewID()
 	d := b.decide(c, id, now, name, door, req)
@@ -67,12 +81,56 @@ func (b *Broker) Lease(ctx context.Context, c *Caller, req LeaseRequest) (*Issue
 	}
 	r := b.record(c, audit.EventLease)
 	l.Describe(r)
-	r.Decision, r.Reason, r.Stated = audit.Allow, string(d.Code), stated(req.Reason)
+	r.Decision, r.Reason, r.Stated, r.Group = audit.Allow, string(d.Code), stated(req.Reason), req.Group
 	if err := b.log.Append(r); err != nil {
 		b.table.Cancel(id)
 		return nil, b.notRecorded(err)
 	}
-	return b.issue(ctx, c, l, now)
+	issued, err := b.issue(ctx, c, l, now)
+	if err == nil && req.Reuse {
+		b.reusable(c, &l)
+	}
+	return issued, err
+}
+
+// reuser is whose leases on a secret may be given again.
+type reuser struct {
+	agent string
+	uid   uint32
+	name  secret.Name
+}
+
+// again renews the lease that was given for reuse before, if it is on the
+// current version. It returns nil when there is none.
+func (b *Broker) again(ctx context.Context, c *Caller, name secret.Name) (*Issued, error) {
+	id, ok := b.reuse.Load(reuser{c.Name(), c.Peer.UID, name})
+	if !ok {
+		return nil, nil
+	}
+	old, ok := b.table.Get(id.(lease.ID), b.now())
+	if !ok {
+		return nil, nil
+	}
+	if current, err := b.ledger.Current(name); err != nil || current != old.Version {
+		return nil, nil
+	}
+	again, err := b.Renew(ctx, c, old.ID.String())
+	if errors.Is(err, ErrNoSuchLease) {
+		return nil, nil // it ended in this moment
+	}
+	return again, err
+}
+
+// reusable remembers a lease for [Broker.again], and ends the one before it.
+// There is one a secret that an agent may have, at most.
+func (b *Broker) reusable(c *Caller, l *lease.Lease) {
+	before, ok := b.reuse.Swap(reuser{c.Name(), c.Peer.UID, l.Secret}, l.ID)
+	if !ok {
+		return
+	}
+	if old, ok := b.table.Get(before.(lease.ID), b.now()); ok {
+		b.release(c, &old, "superseded")
+	}
 }
 
 // parse reads what does not depend on who may have what.
@@ -92,6 +150,10 @@ func (req *LeaseRequest) parse(c *Caller) (secret.Name, grant.Door, error) {
 		return "", "", badRequest(fmt.Sprintf("the %s door cannot narrow a credential to a scope", door), "leave scope out: the lease then covers the whole secret")
 	case req.TTLSeconds < 0 || req.TTLSeconds > int64(365*24*time.Hour/time.Second):
 		return "", "", badRequest("ttl_seconds is not between 0 and a year", "")
+	case req.Reuse && (!req.Pinned || req.Bound):
+		return "", "", badRequest("reuse is for leases that are pinned and not bound", `{"secret":"openai/api-key","pinned":true,"reuse":true}`)
+	case len(req.Group) > 32 || strings.Trim(req.Group, "0123456789abcdef") != "":
+		return "", "", badRequest("group is not at most 32 lower-case hex digits", "")
 	case req.Version != 0 && !c.owner:
 		return "", "", badRequest("only an owner can ask for a version", "")
 	case door != grant.DoorValue:
@@ -254,15 +316,22 @@ func (b *Broker) Release(c *Caller, id string) error {
 	if err != nil {
 		return err
 	}
-	b.table.Drop(l.ID)
-	if b.log != nil {
-		r := b.record(c, audit.EventRelease)
-		l.Describe(r)
-		if err := b.log.Append(r); err != nil {
-			b.Warn(fmt.Sprintf("recording a release: %v", err))
-		}
-	}
+	b.release(c, &l, "")
 	return nil
+}
+
+// release ends a lease that its holder has no more use for. c is nil when the
+// holder is gone.
+func (b *Broker) release(c *Caller, l *lease.Lease, reason string) {
+	if b.table.Drop(l.ID) == 0 || b.log == nil {
+		return
+	}
+	r := b.record(c, audit.EventRelease)
+	l.Describe(r)
+	r.Reason = reason
+	if err := b.log.Append(r); err != nil {
+		b.Warn(fmt.Sprintf("recording a release: %v", err))
+	}
 }
 
 // Leases returns the caller's own leases, or everybody's for an owner.

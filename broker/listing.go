@@ -1,13 +1,13 @@
 package broker
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
 
 	"secretctl/broker/grant"
 	"secretctl/broker/ledger"
-	"secretctl/broker/secret"
 )
 
 // Available is a secret an agent may have.
@@ -15,19 +15,21 @@ type Available struct {
 	Name          string       `json:"name"`
 	Doors         []grant.Door `json:"doors"`
 	MaxTTLSeconds int64        `json:"max_ttl_seconds"`
+	Env           string       `json:"env,omitempty"` // the name it is offered under in an environment
 }
 
 // Available returns what the caller may have when its grants' conditions hold.
 func (b *Broker) Available(c *Caller) ([]Available, error) {
-	policy := b.settings.Load().Policy
+	settings := b.settings.Load()
+	policy := settings.Policy
 	out := []Available{}
-	add := func(name secret.Name) {
-		if doors, ttl, ok := policy.Granted(c.Name(), name); ok {
-			out = append(out, Available{string(name), doors, int64(ttl / time.Second)})
+	add := func(e *ledger.Entry) {
+		if doors, ttl, ok := policy.Granted(c.Name(), e.Name); ok {
+			out = append(out, Available{string(e.Name), doors, int64(ttl / time.Second), settings.env(e)})
 		}
 	}
 	for _, prefix := range prefixes(policy.Patterns(c.Name())) {
-		err := b.ledger.Each(prefix, func(e *ledger.Entry) bool { add(e.Name); return true })
+		err := b.ledger.Each(prefix, func(e *ledger.Entry) bool { add(e); return true })
 		if err != nil {
 			return nil, err
 		}
@@ -35,6 +37,9 @@ func (b *Broker) Available(c *Caller) ([]Available, error) {
 	slices.SortFunc(out, func(a, b Available) int { return strings.Compare(a.Name, b.Name) })
 	return slices.CompactFunc(out, func(a, b Available) bool { return a.Name == b.Name }), nil
 }
+
+// env is the name a secret is offered under in an environment, "" for none.
+func (s *settings) env(e *ledger.Entry) string { return cmp.Or(s.Secrets[e.Name].Env, e.Env) }
 
 // prefixes returns what to look under for the names the rules cover.
 func prefixes(rules []*grant.Rule) (out []string) {
@@ -52,6 +57,7 @@ func prefixes(rules []*grant.Rule) (out []string) {
 type SecretInfo struct {
 	Name          string     `json:"name"`
 	Store         string     `json:"store"`
+	Env           string     `json:"env,omitempty"` // the name it is offered under in an environment
 	Version       uint64     `json:"version"`
 	CreatedAt     time.Time  `json:"created_at"`
 	RotatedAt     *time.Time `json:"rotated_at"`
@@ -80,7 +86,7 @@ func (b *Broker) List(pattern string) ([]SecretInfo, error) {
 
 func (b *Broker) info(e *ledger.Entry, now time.Time) SecretInfo {
 	info := SecretInfo{
-		Name: string(e.Name), Store: e.Store, Version: e.Current, CreatedAt: e.Created,
+		Name: string(e.Name), Store: e.Store, Env: b.settings.Load().env(e), Version: e.Current, CreatedAt: e.Created,
 		AgeSeconds: max(int64(now.Sub(e.AgeFrom())/time.Second), 0),
 	}
 	if !e.Rotated.IsZero() {

@@ -66,7 +66,7 @@ func TestMemScan(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, value, reveal(t, handed.Value))
 			handed.Value.Clear()
-			_, err = c.Renew(t.Context(), handed.LeaseID)
+			_, err = c.Renew(t.Context(), handed.LeaseID, false)
 			require.NoError(t, err)
 			require.NoError(t, c.Release(t.Context(), handed.LeaseID))
 		}

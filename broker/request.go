@@ -54,6 +54,12 @@ func parseLease(body []byte) (req LeaseRequest, err error) {
 			req.TTLSeconds, err = p.integer()
 		case "pinned":
 			req.Pinned, err = p.boolean()
+		case "bound":
+			req.Bound, err = p.boolean()
+		case "reuse":
+			req.Reuse, err = p.boolean()
+		case "group":
+			req.Group, err = p.str()
 		case "reason":
 			req.Reason, err = p.str()
 		case "scope":

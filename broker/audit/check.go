@@ -12,6 +12,7 @@ const (
 	maxReason = 64
 	maxStated = 200
 	maxExe    = 512
+	maxGroup  = 32
 	maxToken  = 128 // every other string
 )
 
@@ -78,6 +79,8 @@ func (r *Record) textFlaw() string {
 		return "exe"
 	case !isSafe(r.Door, maxToken):
 		return "door"
+	case !isHex(r.Group, min(len(r.Group), maxGroup)):
+		return "group"
 	case !isSafe(r.Grant, maxToken):
 		return "grant"
 	case !isSafe(r.Mode, maxToken):

@@ -242,6 +242,7 @@ func (d *decoder) what(r *Record) {
 	r.Lease = d.opt(`,"lease_id":"`)
 	r.Door = d.opt(`,"door":"`)
 	r.Pinned = d.at(`,"pinned":true`)
+	r.Group = d.opt(`,"group":"`)
 	r.TTL = time.Duration(d.optNumber(`,"ttl":`, math.MaxInt64/uint64(time.Second))) * time.Second
 	r.Issued = d.optMoment(`,"issued":"`)
 	r.First = d.optMoment(`,"first":"`)

@@ -14,7 +14,7 @@ func usual() Record {
 	return Record{
 		Seq: 12, Time: noon, Event: EventLease, Decision: Allow, Reason: "granted", Stated: "morning report", Agent: "openclaw",
 		Peer: true, UID: 502, GID: 20, PID: 77, Strength: "pidfd", Exe: "/usr/bin/node",
-		Secret: "openai/api-key", Version: 3, Lease: strings.Repeat("0f", 16), Door: "value", Pinned: true,
+		Secret: "openai/api-key", Version: 3, Lease: strings.Repeat("0f", 16), Door: "value", Pinned: true, Group: "00c0ffee",
 		TTL: time.Minute, Issued: noon, First: noon, Expires: noon.Add(time.Minute), BootDeadline: time.Hour,
 		Epoch: 2, Grant: "rule-1", Config: "0123456789abcdef", Mode: "separate", Count: 1,
 	}
@@ -23,7 +23,7 @@ func usual() Record {
 // usualLine is how it is written, by hand.
 const usualLine = `{"seq":12,"time":"2026-08-01T12:00:00.123456Z","event":"lease","decision":"allow","reason":"granted",` +
 	`"stated_reason":"morning report","agent":"openclaw","uid":502,"gid":20,"pid":77,"strength":"pidfd","exe":"/usr/bin/node",` +
-	`"secret":"openai/api-key","version":3,"lease_id":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","door":"value","pinned":true,"ttl":60,` +
+	`"secret":"openai/api-key","version":3,"lease_id":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","door":"value","pinned":true,"group":"00c0ffee","ttl":60,` +
 	`"issued":"2026-08-01T12:00:00.123456Z","first":"2026-08-01T12:00:00.123456Z","expires":"2026-08-01T12:01:00.123456Z",` +
 	`"boot_deadline_ms":3600000,"epoch":2,"grant":"rule-1","config":"0123456789abcdef","mode":"separate","count":1,` +
 	`"chain":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}`

@@ -51,6 +51,7 @@ func appendBody(b []byte, r *Record) []byte {
 	if r.Pinned {
 		b = append(b, `,"pinned":true`...)
 	}
+	b = appendText(b, `,"group":"`, r.Group)
 	b = appendCount(b, `,"ttl":`, uint64(r.TTL/time.Second))
 	b = appendMoment(b, `,"issued":"`, r.Issued)
 	b = appendMoment(b, `,"first":"`, r.First)

@@ -37,6 +37,7 @@ func drawn(t *rapid.T) *audit.Record {
 		Lease:    rapid.StringMatching(`([0-9a-f]{32})?`).Draw(t, "lease"),
 		Door:     text.Draw(t, "door"),
 		Pinned:   rapid.Bool().Draw(t, "pinned"),
+		Group:    rapid.StringMatching(`[0-9a-f]{0,32}`).Draw(t, "group"),
 		TTL:      time.Duration(rapid.Int64Range(0, 1<<60).Draw(t, "ttl")),
 		Issued:   moment.Draw(t, "issued"), First: moment.Draw(t, "first"), Expires: moment.Draw(t, "expires"),
 		BootDeadline: time.Duration(rapid.Int64Range(0, 1<<60).Draw(t, "deadline")),

@@ -84,6 +84,7 @@ type (
 		Lease    string  `json:"lease_id,omitempty"`
 		Door     string  `json:"door,omitempty"`
 		Pinned   bool    `json:"pinned,omitempty"`
+		Group    string  `json:"group,omitempty"`
 		TTL      int64   `json:"ttl,omitempty"`
 		Issued   string  `json:"issued,omitempty"`
 		First    string  `json:"first,omitempty"`

@@ -94,6 +94,7 @@ type Record struct {
 	Lease   string // 32 lower-case hex digits
 	Door    string
 	Pinned  bool
+	Group   string // of the batch it is part of, at most 32 lower-case hex digits
 
 	TTL          time.Duration // whole seconds
 	Issued       time.Time

@@ -109,7 +109,7 @@ func (r *reader) stores(tree *table) {
 
 var (
 	agentName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*\z`)
-	envName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*\z`)
+	envName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*\z`) // see IsEnv
 )
 
 // maxAgentName is the longest name of an agent, in bytes. A sanity check: it is
@@ -203,7 +203,7 @@ func (r *reader) secrets(tree *table, c *Config) {
 			switch s.Env = env; {
 			case name.Own():
 				r.fail(at, "remove it: names under own/ are the broker's own credentials and are never handed out", "%q has no use for env", text)
-			case !envName.MatchString(env):
+			case !IsEnv(env):
 				r.fail(at, `letters, digits and underscores: env = "OPENAI_API_KEY"`, "%q cannot be the name of a variable", env)
 			}
 		}
@@ -211,6 +211,9 @@ func (r *reader) secrets(tree *table, c *Config) {
 		c.Secrets[name] = s
 	})
 }
+
+// IsEnv reports whether s can be the name of a variable in an environment.
+func IsEnv(s string) bool { return len(s) <= 128 && envName.MatchString(s) }
 
 // cutName reports, and notes as wrong, a name that TOML took apart at its dots
 // because it stands without quotes.

@@ -1,0 +1,416 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sync"
+
+	"secretctl/broker/audit"
+	"secretctl/broker/config"
+	"secretctl/broker/ledger"
+	"secretctl/broker/secret"
+	"secretctl/providers"
+)
+
+// ImportEntry is one value to take in.
+type ImportEntry struct {
+	Name  secret.Name
+	Env   string // the name it is offered under in an environment; "": as before
+	Value secret.Value
+}
+
+// ImportOptions say how values are taken in. The zero value puts them where
+// they belong.
+type ImportOptions struct {
+	Store  string // "": where the secret is, or the default
+	DryRun bool   // only say what would happen
+}
+
+// ImportResult is what became of one entry.
+type ImportResult struct {
+	Name    secret.Name `json:"name"`
+	Action  string      `json:"action"`  // "created", "updated" or "unchanged"
+	Version uint64      `json:"version"` // the current one now; of a dry run, then
+}
+
+// importTogether is how many entries become durable with one sync of the log
+// and of the ledger.
+const importTogether = 128
+
+// importBytes bounds what is in the locked memory at once, in bytes: a quarter,
+// since each value is there twice when it is read back.
+const importBytes = 1 << 20
+
+// importWriters is how many values are being written to their store at once:
+// each waits for the disk.
+const importWriters = 16
+
+// Import gives secrets their values. A value that a secret has already makes no
+// new version. Each is read back from its store and compared before the secret
+// counts as having it. Entries are done in order, up to importTogether at a
+// time; the error is of the first that could not be, and then those before its
+// batch are done and the others are not.
+func (b *Broker) Import(ctx context.Context, c *Caller, entries []ImportEntry, o ImportOptions) (results []ImportResult, err error) {
+	if b.log == nil {
+		return nil, b.notRecorded(b.logErr)
+	}
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	for len(entries) > 0 {
+		n := batchLen(entries)
+		done, err := b.importBatch(ctx, c, entries[:n], o)
+		if err != nil {
+			return results, err
+		}
+		results = append(results, done...)
+		entries = entries[n:]
+	}
+	return results, nil
+}
+
+// batchLen returns how many entries are done together: no secret twice.
+func batchLen(entries []ImportEntry) int {
+	seen := make(map[secret.Name]bool)
+	bytes := 0
+	for i, e := range entries {
+		bytes += e.Value.Len()
+		if i > 0 && (i == importTogether || bytes > importBytes || seen[e.Name]) {
+			return i
+		}
+		seen[e.Name] = true
+	}
+	return len(entries)
+}
+
+// incoming is one entry on its way in.
+type incoming struct {
+	ImportEntry
+	entry  ledger.Entry
+	store  providers.Store
+	result ImportResult
+	put    bool // a version is to be put
+	sum    providers.Sum
+	err    error
+}
+
+func (b *Broker) importBatch(ctx context.Context, c *Caller, entries []ImportEntry, o ImportOptions) ([]ImportResult, error) {
+	batch := make([]incoming, len(entries))
+	results := make([]ImportResult, len(entries))
+	for i := range entries {
+		in := &batch[i]
+		in.ImportEntry = entries[i]
+		if err := b.plan(ctx, in, o); err != nil {
+			return nil, importing(in.Name, err)
+		}
+		results[i] = in.result
+	}
+	if o.DryRun {
+		return results, nil
+	}
+	if err := b.putAll(ctx, batch); err != nil {
+		return nil, err
+	}
+	return results, b.publishAll(ctx, c, batch)
+}
+
+func importing(name secret.Name, err error) error {
+	var told *Error
+	if errors.As(err, &told) {
+		return told
+	}
+	return &Error{CodeStoreUnavailable, fmt.Sprintf("importing %q: %v", name, err), "secretctl status"}
+}
+
+// plan works out what is to be done for an entry.
+func (b *Broker) plan(ctx context.Context, in *incoming, o ImportOptions) (err error) {
+	in.entry, err = b.ledger.Raw(in.Name)
+	if err != nil && !errors.Is(err, ledger.ErrNoEntry) {
+		return err
+	}
+	existed := err == nil && !in.entry.Removed && in.entry.Current != 0
+	if err := b.place(&in.entry, in.Name, o.Store); err != nil {
+		return err
+	}
+	if in.store, err = b.store(in.entry.Store); err != nil {
+		return err
+	}
+	in.result = ImportResult{in.Name, "created", max(in.entry.Next, 1)}
+	if existed {
+		current, err := b.values.openWithRoom(ctx, held{in.Name, in.entry.Current})
+		if err != nil {
+			return err
+		}
+		defer current.Clear()
+		if current.Equal(in.Value) {
+			in.result = ImportResult{in.Name, "unchanged", in.entry.Current}
+			return nil
+		}
+		in.result.Action = "updated"
+	}
+	in.put = true
+	return nil
+}
+
+// putAll puts the new versions and reads them back, several at a time.
+func (b *Broker) putAll(ctx context.Context, batch []incoming) error {
+	var all sync.WaitGroup
+	slots := make(chan struct{}, importWriters)
+	for i := range batch {
+		if in := &batch[i]; in.put {
+			slots <- struct{}{}
+			all.Go(func() { in.err = b.putBack(ctx, in); <-slots })
+		}
+	}
+	all.Wait()
+	var failed error
+	for i := range batch {
+		in := &batch[i]
+		if errors.Is(in.err, secret.ErrFull) { // the others' values were in the way
+			in.err = b.readBack(ctx, in)
+		}
+		if in.err != nil && failed == nil {
+			failed = importing(in.Name, in.err)
+		}
+	}
+	if failed != nil {
+		return errors.Join(failed, discardAll(ctx, batch))
+	}
+	return nil
+}
+
+// putBack puts a version and reads it back.
+func (b *Broker) putBack(ctx context.Context, in *incoming) error {
+	version := in.result.Version
+	// A crash between the store and the ledger leaves a version nobody knows.
+	err := in.store.Delete(ctx, in.Name, version)
+	if err == nil {
+		in.sum, err = in.store.Put(ctx, in.Name, version, in.Value)
+	}
+	if err != nil {
+		return err
+	}
+	return b.readBack(ctx, in)
+}
+
+// readBack compares a version as it rests with the value that was given.
+func (b *Broker) readBack(ctx context.Context, in *incoming) error {
+	back, err := in.store.Get(ctx, in.Name, in.result.Version, in.sum)
+	for errors.Is(err, secret.ErrFull) && b.values.evict() {
+		back, err = in.store.Get(ctx, in.Name, in.result.Version, in.sum)
+	}
+	if err != nil {
+		return fmt.Errorf("reading it back: %w", err)
+	}
+	defer back.Clear()
+	if !back.Equal(in.Value) {
+		return errors.New("the store gives back another value than it was given")
+	}
+	return nil
+}
+
+// discardAll removes versions that nobody is to know of.
+func discardAll(ctx context.Context, batch []incoming) (err error) {
+	for i := range batch {
+		if in := &batch[i]; in.put {
+			err = errors.Join(err, in.store.Delete(ctx, in.Name, in.result.Version))
+		}
+	}
+	return err
+}
+
+// publishAll makes the new versions current: recorded first, then all at once.
+func (b *Broker) publishAll(ctx context.Context, c *Caller, batch []incoming) error {
+	var records []*audit.Record
+	var changed []*ledger.Entry
+	gone := make(map[*incoming][]uint64)
+	for i := range batch {
+		in := &batch[i]
+		renamed := in.Env != "" && in.Env != in.entry.Env
+		if renamed {
+			in.entry.Env = in.Env
+		}
+		if in.put {
+			r := b.record(c, audit.EventSet)
+			r.Secret, r.Version, r.Decision = in.Name, in.result.Version, audit.Allow
+			records = append(records, r)
+			gone[in] = b.publish(&in.entry, in.result.Version, in.sum)
+		}
+		if in.put || renamed {
+			changed = append(changed, &in.entry)
+		}
+	}
+	if err := b.log.AppendAll(records); err != nil {
+		return errors.Join(b.notRecorded(err), discardAll(ctx, batch))
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	if err := b.ledger.Put(changed...); err != nil {
+		return fmt.Errorf("importing: %w", err)
+	}
+	b.changes.tell()
+	for in, versions := range gone {
+		b.discard(ctx, in.store, in.Name, versions)
+	}
+	return nil
+}
+
+// importHeader goes before each value in the body of an import, as one line.
+type importHeader struct {
+	Name string `json:"name"`
+	Env  string `json:"env,omitempty"`
+	Size int    `json:"size"` // of the value, which follows, in bytes
+}
+
+// maxImportHeader is the longest of them, in bytes.
+const maxImportHeader = 1 << 10
+
+func postImport(r *request) error {
+	q := r.URL.Query()
+	o := ImportOptions{Store: q.Get("store"), DryRun: q.Get("dry_run") != ""}
+	results := []ImportResult{}
+	for more := true; more; {
+		var entries []ImportEntry
+		var err error
+		entries, more, err = r.importEntries()
+		if err == nil {
+			var done []ImportResult
+			done, err = r.b.Import(r.Context(), r.c, entries, o)
+			results = append(results, done...)
+		}
+		for _, e := range entries {
+			e.Value.Clear()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return r.reply(http.StatusOK, results)
+}
+
+// importEntries reads as many entries as are done together, and whether more
+// may follow.
+func (r *request) importEntries() (entries []ImportEntry, more bool, err error) {
+	for bytes := 0; len(entries) < importTogether && bytes < importBytes; {
+		r.w.c.within(valueTime)
+		e, err := r.importEntry()
+		if err == io.EOF {
+			return entries, false, nil
+		}
+		if err != nil {
+			return entries, false, err
+		}
+		entries = append(entries, e)
+		bytes += e.Value.Len()
+	}
+	return entries, true, nil
+}
+
+// importEntry reads one entry. It reads its header byte by byte, so that what
+// follows goes into locked memory and nowhere else.
+func (r *request) importEntry() (ImportEntry, error) {
+	cut := badRequest("the import did not arrive whole", "")
+	var line []byte
+	for one := make([]byte, 1); ; {
+		_, err := io.ReadFull(r.Body, one)
+		switch {
+		case err == io.EOF && len(line) == 0:
+			return ImportEntry{}, io.EOF
+		case err != nil || len(line) == maxImportHeader:
+			return ImportEntry{}, cut
+		}
+		if one[0] == '\n' {
+			break
+		}
+		line = append(line, one[0])
+	}
+	var h importHeader
+	if err := json.Unmarshal(line, &h); err != nil {
+		return ImportEntry{}, cut
+	}
+	name, err := secret.ParseName(h.Name)
+	switch {
+	case err != nil:
+		return ImportEntry{}, badRequest(err.Error(), "secretctl import --map KEY=NAME")
+	case h.Env != "" && !config.IsEnv(h.Env):
+		return ImportEntry{}, badRequest(fmt.Sprintf("%.128q cannot be the name of a variable", h.Env), "")
+	case h.Size < 0:
+		return ImportEntry{}, cut
+	case h.Size > MaxValue:
+		return ImportEntry{}, &Error{CodeTooLarge, fmt.Sprintf("the value of %q is longer than 1 MiB", name), ""}
+	}
+	r.b.values.makeRoom(h.Size)
+	value, err := secret.Fill(h.Size, func(b []byte) error {
+		_, err := io.ReadFull(r.Body, b)
+		return err
+	})
+	switch {
+	case errors.Is(err, secret.ErrFull):
+		return ImportEntry{}, &Error{CodeStoreUnavailable, err.Error(), "try again"}
+	case err != nil:
+		return ImportEntry{}, cut
+	}
+	return ImportEntry{name, h.Env, value}, nil
+}
+
+// Import takes values in. See [Broker.Import].
+func (c *Client) Import(ctx context.Context, entries []ImportEntry, o ImportOptions) (out []ImportResult, err error) {
+	q := url.Values{}
+	if o.Store != "" {
+		q.Set("store", o.Store)
+	}
+	if o.DryRun {
+		q.Set("dry_run", "1")
+	}
+	err = c.send(ctx, http.MethodPost, "/v1/import", q, &importBody{entries: entries}, -1, &out)
+	return out, err
+}
+
+// importBody is the body of an import. It holds no value: each is read from
+// where it is.
+type importBody struct {
+	entries []ImportEntry // the first is being read
+	header  []byte        // what is left of its header
+	begun   bool          // the header is, or has been, in header
+	at      int           // in its value
+}
+
+func (b *importBody) Read(p []byte) (n int, err error) {
+	for n < len(p) && len(b.entries) > 0 {
+		e := b.entries[0]
+		if !b.begun {
+			b.header, err = json.Marshal(importHeader{string(e.Name), e.Env, e.Value.Len()})
+			if err != nil {
+				return n, err
+			}
+			b.header, b.begun, b.at = append(b.header, '\n'), true, 0
+		}
+		k := copy(p[n:], b.header)
+		n, b.header = n+k, b.header[k:]
+		if len(b.header) > 0 {
+			break
+		}
+		done := false
+		err = e.Value.Use(func(v []byte) error {
+			k := copy(p[n:], v[b.at:])
+			n, b.at = n+k, b.at+k
+			done = b.at == len(v)
+			return nil
+		})
+		if err != nil {
+			return n, fmt.Errorf("importing %q: %w", e.Name, err)
+		}
+		if done {
+			b.entries, b.begun = b.entries[1:], false
+		}
+	}
+	if n == 0 && len(b.entries) == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
