@@ -27,36 +27,34 @@ type valueReply struct {
 	gated    bool // holding the gate
 }
 
-// answer writes a lease with its value. Whatever goes wrong from here on, the
-// header may have been sent, so the connection is cut instead.
+// answer writes a lease with its value. What goes wrong once the header has been
+// sent cuts the connection.
 func (b *Broker) answer(w *response, code int, i *Issued) error {
 	r, length, err := b.newReply(i)
 	if err != nil {
 		return err
 	}
 	defer r.done()
-	w.code, w.sent = code, true
+	w.code = code
 	w.header.Set("Content-Type", "application/json")
 	r.prefix = append(w.head(make([]byte, 0, 512), length), r.prefix...)
-	if w.err = r.send(w.c); w.err != nil {
-		b.undelivered(i)
+	for err == nil {
+		var chunk []byte
+		if chunk, err = r.next(); err == nil {
+			w.sent = true
+			err = w.c.writeChunk(chunk)
+		}
 	}
+	if err == io.EOF {
+		return nil
+	}
+	b.undelivered(i)
+	if !w.sent {
+		w.code = 0
+		return err
+	}
+	w.err = err
 	return nil
-}
-
-func (r *valueReply) send(c *connection) error {
-	for {
-		chunk, err := r.next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := c.writeChunk(chunk); err != nil {
-			return err
-		}
-	}
 }
 
 // undelivered ends a lease whose value did not arrive whole.

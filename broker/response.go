@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"net/http"
 	"strconv"
 	"time"
@@ -131,8 +130,10 @@ func (w *response) head(dst []byte, length int) []byte {
 	if w.last {
 		dst = append(dst, "Connection: close\r\n"...)
 	}
-	out := bytes.NewBuffer(dst)
-	_ = w.header.Write(out) // of strings into memory
-	out.WriteString("\r\n")
-	return out.Bytes()
+	for name, values := range w.header {
+		for _, v := range values {
+			dst = append(append(append(append(dst, name...), ": "...), v...), "\r\n"...)
+		}
+	}
+	return append(dst, "\r\n"...)
 }

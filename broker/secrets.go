@@ -203,12 +203,16 @@ func (b *Broker) finishRemoval(ctx context.Context, e *ledger.Entry) error {
 
 // finishRemovals goes on with removals that a crash cut short.
 func (b *Broker) finishRemovals(ctx context.Context) error {
-	var unfinished []*ledger.Entry
-	if err := b.ledger.EachRemoved(func(e *ledger.Entry) bool { unfinished = append(unfinished, e); return true }); err != nil {
+	names, err := b.ledger.Removed()
+	if err != nil {
 		return err
 	}
-	for _, e := range unfinished {
-		if err := b.finishRemoval(ctx, e); err != nil {
+	for _, name := range names {
+		e, err := b.ledger.Raw(name)
+		if err == nil {
+			err = b.finishRemoval(ctx, &e)
+		}
+		if err != nil {
 			b.Warn(err.Error())
 		}
 	}

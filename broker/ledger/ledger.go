@@ -8,7 +8,6 @@
 package ledger
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -33,6 +32,7 @@ const (
 	bucketSecrets = "secrets" // name → Entry as JSON
 	bucketChanges = "changes" // change, big-endian → name; one entry a secret
 	bucketRotate  = "rotate"  // name → nothing; those with Entry.Rotate
+	bucketRemoved = "removed" // name → nothing; removed, and versions still in the store
 )
 
 const format = "1"
@@ -259,13 +259,19 @@ func recount(tx durable.Tx, old, e *Entry) error {
 	case !e.exists() && old.exists():
 		count--
 	}
-	if err := tx.Put(bucketMeta, []byte("count"), key(count)); err != nil {
-		return err
+	return errors.Join(
+		tx.Put(bucketMeta, []byte("count"), key(count)),
+		list(tx, bucketRotate, e.Name, e.Rotate && e.exists()),
+		list(tx, bucketRemoved, e.Name, e.Removed && len(e.Versions) > 0),
+	)
+}
+
+// list has a name in a bucket of names, or not.
+func list(tx durable.Tx, bucket string, name secret.Name, in bool) error {
+	if in {
+		return tx.Put(bucket, []byte(name), []byte{})
 	}
-	if e.Rotate && e.exists() {
-		return tx.Put(bucketRotate, []byte(e.Name), []byte{})
-	}
-	return tx.Delete(bucketRotate, []byte(e.Name))
+	return tx.Delete(bucket, []byte(name))
 }
 
 func number(tx durable.Tx, of string) uint64 {
@@ -286,29 +292,12 @@ func (l *Ledger) Each(prefix string, fn func(*Entry) bool) error {
 	return l.each(prefix, func(e *Entry) bool { return !e.exists() || fn(e) })
 }
 
-// EachRemoved calls fn with every secret that was removed and whose versions
-// have not all gone from their store.
-func (l *Ledger) EachRemoved(fn func(*Entry) bool) error {
-	return l.eachHolding([]byte(`"removed":true`), "", func(e *Entry) bool {
-		return !e.Removed || len(e.Versions) == 0 || fn(e)
-	})
-}
-
 func (l *Ledger) each(prefix string, fn func(*Entry) bool) error {
-	return l.eachHolding(nil, prefix, fn)
-}
-
-// eachHolding is each of the entries whose stored form holds what: a start that
-// decoded every entry would take a second for 100,000.
-func (l *Ledger) eachHolding(what []byte, prefix string, fn func(*Entry) bool) error {
 	return l.db.View(func(tx durable.Tx) error {
 		var bad error
 		err := tx.Scan(bucketSecrets, []byte(prefix), func(k, v []byte) bool {
 			if !strings.HasPrefix(string(k), prefix) {
 				return false
-			}
-			if !bytes.Contains(v, what) {
-				return true
 			}
 			var e Entry
 			if bad = e.unmarshal(secret.Name(k), v); bad != nil {
@@ -370,9 +359,15 @@ func (l *Ledger) Count() (n int, err error) {
 }
 
 // MustRotate returns the secrets marked for replacement, in order.
-func (l *Ledger) MustRotate() (names []secret.Name, err error) {
+func (l *Ledger) MustRotate() ([]secret.Name, error) { return l.listed(bucketRotate) }
+
+// Removed returns the secrets that were removed and whose versions have not all
+// gone from their store, in order.
+func (l *Ledger) Removed() ([]secret.Name, error) { return l.listed(bucketRemoved) }
+
+func (l *Ledger) listed(bucket string) (names []secret.Name, err error) {
 	err = l.db.View(func(tx durable.Tx) error {
-		return tx.Scan(bucketRotate, nil, func(k, _ []byte) bool {
+		return tx.Scan(bucket, nil, func(k, _ []byte) bool {
 			names = append(names, secret.Name(k))
 			return true
 		})

@@ -77,19 +77,17 @@ func TestEach(t *testing.T) {
 	require.Equal(t, 2, n)
 }
 
-// TestEachRemoved: those whose versions have still to go.
-func TestEachRemoved(t *testing.T) {
+// TestRemoved: those whose versions have still to go.
+func TestRemoved(t *testing.T) {
 	l, _ := made(t)
-	put(t, l, entry("there", 1), removed(entry("going", 2)), removed(entry("also-going", 1)))
-	done := removed(entry("gone", 2))
-	done.Versions = nil
+	put(t, l, entry("there", 1), removed(entry("going", 2)), removed(entry("also-going", 1)), removed(entry("back", 1)))
+	done := removed(entry("going-too", 2))
 	put(t, l, done)
-	var got []secret.Name
-	require.NoError(t, l.EachRemoved(func(e *ledger.Entry) bool { got = append(got, e.Name); return true }))
+	done.Versions = nil
+	put(t, l, done, entry("back", 2))
+	got, err := l.Removed()
+	require.NoError(t, err)
 	require.Equal(t, []secret.Name{"also-going", "going"}, got)
-	n := 0
-	require.NoError(t, l.EachRemoved(func(*ledger.Entry) bool { n++; return false }))
-	require.Equal(t, 1, n)
 }
 
 // TestCount: how many there are, whatever comes and goes.

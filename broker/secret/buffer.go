@@ -4,10 +4,11 @@ import "sync"
 
 // BufferSize is the size of a [Buffer], in bytes: more than a key and its
 // framing need, so that an answer is one write.
-const BufferSize = 16 << 10
+const BufferSize = 4 << 10
 
-// poolSize is the memory for buffers, in bytes.
-const poolSize = 64 * BufferSize
+// poolSize is the memory for buffers, in bytes: for more answers at once than
+// one agent can have stuck by not reading them.
+const poolSize = 256 * BufferSize
 
 // Buffer is locked memory for bytes on their way out. B has length 0 and
 // capacity [BufferSize] when it is taken from the pool; whoever appends more
