@@ -28,6 +28,7 @@ var imports = map[string]string{
 	"broker/ledger":              "broker/durable broker/secret providers",
 	"broker/secret":              "",
 	"broker/secret/canary":       "",
+	"broker/shape":               "",
 	"cmd/canaries":               "broker/secret/canary",
 	"cmd/secretctl":              "broker broker/audit broker/clock broker/config broker/durable broker/grant broker/secret providers providers/age sock",
 	"providers":                  "broker/secret",
