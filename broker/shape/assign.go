@@ -165,7 +165,7 @@ func (g given) strong(v []byte, chosen bool) bool {
 	if !g.quoted && bytes.ContainsAny(v, "()[]{}|") {
 		return false
 	}
-	if placeholder(v) || weak(v) || !mixed(v) {
+	if placeholder(v) || weak(v) || !mixed(v) || number(v) {
 		return false
 	}
 	if jumpy(v) {
@@ -173,4 +173,10 @@ func (g given) strong(v []byte, chosen bool) bool {
 	}
 	// Words with a number and a sign, as people choose them.
 	return chosen && (g.quoted || g.tight) && upper(v) && bytes.ContainsAny(v, "!@#$%^&*+=?~") && Entropy(v) >= 2.8
+}
+
+// number reports whether v is a number as programs write it.
+func number(v []byte) bool {
+	v = bytes.TrimLeft(v, "+-")
+	return bytes.HasPrefix(bytes.ToLower(v), []byte("0x")) && len(v) <= len("0x")+16
 }

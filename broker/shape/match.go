@@ -3,6 +3,8 @@ package shape
 import (
 	"bytes"
 	"encoding/base64"
+	"net/url"
+	"strings"
 )
 
 // while returns where the bytes of a kind from a place on end.
@@ -179,18 +181,18 @@ func pair(b []byte) bool {
 	if len(b) < 12 || len(b) > 4096 {
 		return false
 	}
-	clear := make([]byte, base64.StdEncoding.DecodedLen(len(b)))
-	n, err := base64.RawStdEncoding.Decode(clear, bytes.TrimRight(b, "="))
-	if err != nil {
+	b = bytes.TrimRight(b, "=")
+	plain := make([]byte, base64.RawStdEncoding.DecodedLen(len(b)))
+	defer clear(plain)
+	if _, err := base64.RawStdEncoding.Decode(plain, b); err != nil {
 		return false
 	}
-	clear = clear[:n]
-	for _, c := range clear {
+	for _, c := range plain {
 		if c < ' ' || c >= 0x7f {
 			return false
 		}
 	}
-	_, password, ok := bytes.Cut(clear, []byte(":"))
+	_, password, ok := bytes.Cut(plain, []byte(":"))
 	return ok && secretEnough(password)
 }
 
@@ -199,6 +201,10 @@ func pair(b []byte) bool {
 func secretEnough(v []byte) bool {
 	if len(v) < 6 || reference(v) || placeholder(v) || weak(v) {
 		return false
+	}
+	if bytes.IndexByte(v, '%') >= 0 { // escaped, in a URL
+		plain, err := url.PathUnescape(string(v))
+		return err == nil && !strings.Contains(plain, "%") && secretEnough([]byte(plain))
 	}
 	return mixed(v) && Entropy(v) >= 2.5 || len(v) >= 12 && Entropy(v) >= 3.2
 }

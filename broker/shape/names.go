@@ -172,12 +172,14 @@ func harmlessName(key string) bool {
 }
 
 // jumpy reports whether b changes between small letters, capitals, digits and
-// the rest more often than words and names do.
+// signs more often than words and names do.
 func jumpy(b []byte) bool {
 	runs, last := 0, 0
 	for i, c := range b {
 		kind := 4
 		switch {
+		case c == '_' || c == '-' || c == '.':
+			kind = 0
 		case isUpper(c):
 			kind = 2
 		case isLetter(c):
@@ -186,7 +188,7 @@ func jumpy(b []byte) bool {
 			kind = 3
 		}
 		// The capital that begins a word belongs to it.
-		if kind != last && !(kind == 1 && last == 2 && (i < 2 || !isUpper(b[i-2]))) {
+		if kind != 0 && kind != last && !(kind == 1 && last == 2 && (i < 2 || !isUpper(b[i-2]))) {
 			runs++
 		}
 		last = kind

@@ -22,7 +22,7 @@ func table() []Rule {
 			pattern: `sk-or-v1-[0-9a-f]{64}`, check: random(3)},
 		// DeepSeek, Moonshot, LiteLLM, Langfuse and others have followed OpenAI.
 		{ID: "sk-api-key", What: "API key that begins with sk-", literals: []string{"sk-"},
-			pattern: `sk-[A-Za-z0-9][\w-]{18,}`, check: all(mixed, random(3.3)), generic: true},
+			pattern: `sk-[A-Za-z0-9][\w-]{18,}`, check: all(mixed, jumpy, random(3.3)), generic: true},
 		// console.groq.com/docs/quickstart; github
 		{ID: "groq-api-key", What: "Groq API key", literals: []string{"gsk_"}, pattern: `gsk_[A-Za-z0-9]{48,56}`, check: random(3.5)},
 		// docs.x.ai/docs/overview; github
