@@ -26,6 +26,7 @@ var imports = map[string]string{
 	"broker/halt":                "broker/durable broker/lease",
 	"broker/lease":               "broker/audit broker/clock broker/grant broker/secret",
 	"broker/ledger":              "broker/durable broker/secret providers",
+	"broker/mask":                "broker/shape",
 	"broker/secret":              "",
 	"broker/secret/canary":       "",
 	"broker/shape":               "",
