@@ -10,3 +10,6 @@ func Forms(value []byte) (all [][]byte) {
 
 // Growth is how many times longer than a value its longest form may be.
 const Growth = growth
+
+// Worth returns why a value is not masked.
+func Worth(value []byte) error { return worth(value) }

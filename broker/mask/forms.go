@@ -3,6 +3,7 @@ package mask
 import (
 	"bytes"
 	"encoding/base64"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -45,7 +46,7 @@ func isBoundary(line []byte) bool {
 // eachSpelling calls each with v as it is and in every encoding, using scratch.
 func eachSpelling(v, scratch []byte, each func([]byte)) {
 	each(v)
-	for _, s := range spellings {
+	for _, s := range spellings() {
 		if form := s.append(scratch[:0], v); !bytes.Equal(form, v) {
 			each(form)
 		}
@@ -132,7 +133,8 @@ const (
 )
 
 // spellings are the encodings that write each byte by itself, but for JSON's.
-var spellings = func() (all []*spelling) {
+// They are made at their first use: most commands have none for them.
+var spellings = sync.OnceValue(func() (all []*spelling) {
 	for _, digits := range []string{lowerDigits, upperDigits} {
 		all = append(all, inHex(digits, "", ""), inHex(digits, "%", ""))
 		for _, safe := range []string{
@@ -141,6 +143,7 @@ var spellings = func() (all []*spelling) {
 			"-_.!~*'()",            // JavaScript's encodeURIComponent
 			"-_.!~*'();,/?:@&=+$#", // JavaScript's encodeURI
 			"-_.~$&+=:@",           // Go's url.PathEscape
+			"-_.~$&+,/:;=@",        // Go's url.URL, a path
 			"-_.~!$&'()*+,;=:@",    // RFC 3986: in a path
 			"-_.~!$&'()*+,;=",      // RFC 3986: user and password
 			"-_.~$&+,;=",           // Go's url.UserPassword
@@ -177,4 +180,4 @@ var spellings = func() (all []*spelling) {
 		spelled("\n", "\r\n"),                  // on a terminal
 		spelled("\r", ""),                      // with the line ends of Unix
 	)
-}()
+})

@@ -3,7 +3,6 @@ package mask
 import (
 	"bytes"
 	"cmp"
-	"encoding/binary"
 	"math"
 	"math/bits"
 	"slices"
@@ -15,8 +14,7 @@ import (
 type Set struct {
 	salt   Salt
 	keys   hashKeys
-	filter []uint64 // a bit for the beginning of each hash of the gate; most are 0
-	shift  int      // what remains of such a hash is the number of its bit
+	filter []uint64 // a bit for the end of each hash of the gate; at most one in 64 is set
 	groups []group  // in order of prefix
 	starts []uint32 // :: beginning of a hash → the first of its groups
 	forms  []form   // in order of group and length
@@ -53,8 +51,7 @@ func New(salt Salt, known []Fingerprint) *Set {
 	known = slices.CompactFunc(known, func(a, b Fingerprint) bool { return a.Digest == b.Digest && a.Len == b.Len })
 
 	size := bits.Len(uint(len(known)))
-	s.shift = 32 - min(size+filterBits, 32)
-	s.filter = make([]uint64, max(1, 1<<(32-s.shift)/64))
+	s.filter = make([]uint64, 1<<size)
 	s.starts = make([]uint32, 1<<size+1)
 	named := make(map[string]uint32)
 	for _, f := range known {
@@ -69,8 +66,7 @@ func New(salt Salt, known []Fingerprint) *Set {
 		if n == 0 || s.groups[n-1].prefix != f.Prefix {
 			at := uint32(len(s.forms))
 			s.groups = append(s.groups, group{f.Prefix, at, at})
-			bit := f.Prefix >> s.shift
-			s.filter[bit/64] |= 1 << (bit % 64)
+			s.filter[f.Prefix/64%uint32(len(s.filter))] |= 1 << (f.Prefix % 64)
 			s.starts[s.bucket(f.Prefix)+1]++
 			n++
 		}
@@ -83,10 +79,6 @@ func New(salt Salt, known []Fingerprint) *Set {
 	return s
 }
 
-// filterBits is the binary logarithm of how many bits of the filter there are
-// for a form: so few places pass it that what comes after it costs nothing.
-const filterBits = 5
-
 // bucket is the beginning of a hash that starts is indexed with.
 func (s *Set) bucket(prefix uint32) uint32 {
 	return uint32(uint64(prefix) * uint64(len(s.starts)-1) >> 32)
@@ -95,11 +87,11 @@ func (s *Set) bucket(prefix uint32) uint32 {
 // gate finds the first place from on where a form may begin, and which. Without
 // one it returns the first place that cannot be told about yet.
 func (s *Set) gate(b []byte, from int) (at int, g group, ok bool) {
-	keys, filter, shift := s.keys, s.filter, s.shift
-	for at = from; at+gateLen <= len(b); at++ {
-		h := uint32(keys.fold(binary.LittleEndian.Uint64(b[at:])))
-		bit := h >> shift
-		if filter[bit/64]>>(bit%64)&1 == 0 {
+	keys, filter := s.keys, s.filter
+	last := uint32(len(filter) - 1)
+	for at = from; at <= len(b)-gateLen; at++ {
+		h := keys.prefix(b[at : at+gateLen])
+		if filter[h/64&last]>>(h%64)&1 == 0 {
 			continue
 		}
 		n := s.bucket(h)
