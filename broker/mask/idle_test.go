@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"secretctl/broker/mask"
@@ -260,16 +261,14 @@ func TestConcurrent(t *testing.T) {
 			writers.Go(func() {
 				for range 200 {
 					_, err := w.Write([]byte(line))
-					if err != nil {
-						t.Error(err)
-					}
+					assert.NoError(t, err)
 				}
 			})
 		}
 		wg.Go(func() {
 			writers.Wait()
-			require.NoError(t, w.Close())
-			require.Equal(t, strings.Repeat(want, 800), s.String())
+			assert.NoError(t, w.Close())
+			assert.Equal(t, strings.Repeat(want, 800), s.String())
 		})
 	}
 	wg.Wait()

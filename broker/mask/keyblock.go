@@ -88,8 +88,8 @@ func (k *keyBlock) begun(line []byte) int {
 func opensKey(line []byte) bool {
 	line = bytes.TrimRight(line, " \t")
 	if at := bytes.LastIndex(line, pemBegin); at >= 0 {
-		label, ok := bytes.CutSuffix(line[at+len(pemBegin):], []byte("-----"))
-		return ok && (bytes.HasSuffix(label, []byte("PRIVATE KEY")) || bytes.HasSuffix(label, []byte("PRIVATE KEY BLOCK")))
+		label, rest, ok := bytes.Cut(line[at+len(pemBegin):], []byte("-----"))
+		return ok && len(rest) == 0 && (bytes.HasSuffix(label, []byte("PRIVATE KEY")) || bytes.HasSuffix(label, []byte("PRIVATE KEY BLOCK")))
 	}
 	return bytes.Contains(line, puttyKey)
 }

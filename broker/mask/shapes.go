@@ -30,8 +30,11 @@ const (
 // search searches the lines that have ended.
 func (s *shapes) search(w *Writer, final bool) {
 	for len(w.buf) > s.line {
-		end := s.looked + lineEnd(w.buf[s.looked:])
-		s.looked = max(s.line, len(w.buf)-1) // a \n may follow the last byte
+		end := s.line
+		if n := lineEnd(w.buf[s.looked:]); n > 0 {
+			end = s.looked + n
+		}
+		s.looked = max(s.line, len(w.buf)-1) // what follows the last byte may be its \n
 		switch {
 		case final:
 			end = len(w.buf)
