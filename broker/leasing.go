@@ -215,12 +215,8 @@ func (b *Broker) issue(ctx context.Context, c *Caller, l lease.Lease, now clock.
 		return nil, killed
 	}
 	b.Warn(fmt.Sprintf("opening %s version %d: %v", l.Secret, l.Version, err))
-	var told *Error
-	if c.owner && errors.As(err, &told) {
-		return nil, told
-	}
 	if c.owner {
-		return nil, &Error{CodeStoreUnavailable, fmt.Sprintf("opening %q: %v", l.Secret, err), ""}
+		return nil, opening(l.Secret, err)
 	}
 	return nil, &Error{CodeStoreUnavailable, "the store did not give the value", "ask the owner to run: secretctl status"}
 }

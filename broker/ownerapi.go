@@ -23,6 +23,7 @@ func ownerMethods() []Method {
 		{OwnerSocket, "GET /v1/secrets", getSecrets, false},
 		{OwnerSocket, "PUT /v1/secret", putSecret, false},
 		{OwnerSocket, "POST /v1/import", postImport, false},
+		{OwnerSocket, "POST /v1/fingerprints", postFingerprints, true},
 		{OwnerSocket, "DELETE /v1/secret", deleteSecret, false},
 		{OwnerSocket, "GET /v1/versions", getVersions, false},
 		{OwnerSocket, "POST /v1/rollback", postRollback, false},

@@ -43,6 +43,7 @@ var matrix = map[string]row{
 	"owner GET /v1/secrets":            {owner: 200},
 	"owner PUT /v1/secret":             {target: "/v1/secret?name=fresh", body: "value", owner: 200},
 	"owner POST /v1/import":            {body: "{\"name\":\"imported\",\"size\":5}\nvalue", owner: 200},
+	"owner POST /v1/fingerprints":      {target: "/v1/fingerprints?salt=" + strings.Repeat("0f", 32), owner: 200},
 	"owner DELETE /v1/secret":          {target: "/v1/secret?name=doomed", owner: 204},
 	"owner GET /v1/versions":           {target: "/v1/versions?name=weather", owner: 200},
 	"owner POST /v1/rollback":          {target: "/v1/rollback?name=twice", owner: 200},

@@ -29,7 +29,7 @@ type Method struct {
 	Socket  Socket
 	Pattern string // "POST /v1/leases", as net/http's ServeMux reads it
 	handle  func(*request) error
-	waits   bool // for something to happen, or for a reader; ends when the caller hangs up
+	waits   bool // for something to happen, or for a reader, and ends when the caller hangs up; it has no body
 }
 
 // Methods returns the API of both sockets.

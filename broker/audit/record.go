@@ -31,6 +31,7 @@ const (
 	EventRecover     Event = "recover"     // the ledger was rebuilt and every lease ended
 	EventReload      Event = "reload"      // the config was read again
 	EventRead        Event = "read"        // the owner read the log
+	EventFingerprint Event = "fingerprint" // the owner got the fingerprints of Count secrets
 	EventClockStep   Event = "clock-step"  // by the log: the wall clock went back by more than 2 s
 	EventRepair      Event = "repair"      // by the log: a torn tail was cut; Count bytes
 	EventPrune       Event = "prune"       // by the log: records 1 to Count may be gone
@@ -43,7 +44,7 @@ func (e Event) known() bool {
 	case EventInit, EventStart, EventStop, EventConnect,
 		EventLease, EventRenew, EventRelease, EventExpire, EventUndelivered, EventRevoke,
 		EventKill, EventResume,
-		EventSet, EventRemove, EventRollback, EventAdopt, EventRecover, EventReload, EventRead,
+		EventSet, EventRemove, EventRollback, EventAdopt, EventRecover, EventReload, EventRead, EventFingerprint,
 		EventClockStep, EventRepair, EventPrune, EventDropped:
 		return true
 	}

@@ -16,7 +16,7 @@ import (
 // imports is which package may know which: all of them, on every system we
 // build for. A new edge is typed in here, where a reader sees it.
 var imports = map[string]string{
-	"broker":                     "broker/audit broker/clock broker/config broker/durable broker/grant broker/halt broker/lease broker/ledger broker/secret providers sock",
+	"broker":                     "broker/audit broker/clock broker/config broker/durable broker/grant broker/halt broker/lease broker/ledger broker/mask broker/secret providers sock",
 	"broker/audit":               "broker/clock broker/durable broker/secret",
 	"broker/clock":               "",
 	"broker/config":              "broker/grant broker/secret",
