@@ -3,10 +3,12 @@ package broker_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"secretctl/broker"
+	"secretctl/broker/secret"
+	"secretctl/broker/secret/canary"
 )
 
 // benchGrants lets this process, as the agent, have everything.
@@ -155,4 +159,39 @@ func (h *home) leased(t testing.TB) string {
 	require.NoError(t, json.NewDecoder(answer.Body).Decode(&lease))
 	require.NotEmpty(t, lease.ID)
 	return lease.ID
+}
+
+// BenchmarkImport: 10,000 secrets at once over the owner's socket, beside the
+// same bytes in as many files, made durable one after the other.
+func BenchmarkImport(b *testing.B) {
+	const n = 10_000
+	var in []broker.ImportEntry
+	v := value(b, canary.New(b, "imported"))
+	for i := range n {
+		in = append(in, broker.ImportEntry{Name: secret.Name(fmt.Sprintf("s/%d", i)), Value: v})
+	}
+	for b.Loop() {
+		h := newHome(b, benchGrants)
+		p := h.start("serve")
+		began := time.Now()
+		_, err := h.client(broker.OwnerSocket).Import(b.Context(), in, broker.ImportOptions{})
+		require.NoError(b, err)
+		took := time.Since(began).Seconds()
+		require.NoError(b, p.stop())
+
+		dir := canary.Dir(b)
+		began = time.Now()
+		for i := range n / 10 {
+			f, err := os.Create(filepath.Join(dir, fmt.Sprint(i)))
+			require.NoError(b, err)
+			_, err = f.Write(make([]byte, 300))
+			require.NoError(b, err)
+			require.NoError(b, errors.Join(f.Sync(), f.Close()))
+		}
+		each := time.Since(began).Seconds() * 10
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(took, "s")
+		b.ReportMetric(each, "limit-s")
+		b.ReportMetric(took/each, "ratio")
+	}
 }

@@ -175,7 +175,7 @@ func KillOffline(d durable.Disk, clk clock.Clock) (recorded, err error) {
 // knows and the files do not say is kept.
 func fromStores(ctx context.Context, d durable.Disk, now time.Time, stores map[string]providers.Store) ([]*ledger.Entry, error) {
 	known := make(map[secret.Name]ledger.Entry)
-	if old, err := ledger.Open(d); err == nil {
+	if old, err := ledger.Before(d); err == nil {
 		_ = old.Each("", func(e *ledger.Entry) bool { known[e.Name] = *e; return true })
 		if err := old.Close(); err != nil {
 			return nil, err

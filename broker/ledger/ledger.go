@@ -147,6 +147,23 @@ func open(d durable.Disk, name string) (*Ledger, error) {
 	return &Ledger{db: db}, nil
 }
 
+// kept is where Rebuild keeps the ledger before.
+const kept = Name + ".old"
+
+// Before opens the ledger as it was, for what the stores do not say: the home's
+// or, where there is none, since a crash cut a [Rebuild] short, the one that
+// was kept.
+func Before(d durable.Disk) (*Ledger, error) {
+	l, err := Open(d)
+	if !errors.Is(err, ErrAbsent) {
+		return l, err
+	}
+	if _, err := d.Stat(kept); err != nil {
+		return nil, ErrAbsent
+	}
+	return open(d, kept)
+}
+
 // Rebuild replaces the ledger by one that has these entries. The one before
 // is kept as ledger.db.old, in case it is wanted.
 func Rebuild(d durable.Disk, entries []*Entry) error {
@@ -164,7 +181,7 @@ func Rebuild(d durable.Disk, entries []*Entry) error {
 	if err := errors.Join(l.Put(entries...), l.Close()); err != nil {
 		return fmt.Errorf("rebuilding the ledger: %w", err)
 	}
-	if err := d.Rename(Name, Name+".old"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := d.Rename(Name, kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("rebuilding the ledger: %w", err)
 	}
 	if err := d.Rename(fresh, Name); err != nil {

@@ -204,3 +204,26 @@ func TestLyingRename(t *testing.T) {
 	}
 	require.Positive(t, lost)
 }
+
+// TestBefore: what was known is found wherever a crash in Rebuild left it.
+func TestBefore(t *testing.T) {
+	_, err := ledger.Before(durable.NewMem())
+	require.ErrorIs(t, err, ledger.ErrAbsent)
+	moved := false
+	for k := 1; ; k++ {
+		d := holding(t)
+		hook, failed := hooked(d, k, false)
+		err := ledger.Rebuild(hook, entries(2))
+		if _, absent := ledger.Open(d); errors.Is(absent, ledger.ErrAbsent) {
+			moved = true
+			l, err := ledger.Before(d)
+			require.NoError(t, err)
+			require.Len(t, secrets(t, l, ""), 2)
+			require.NoError(t, l.Close())
+		}
+		if err == nil && !*failed {
+			break
+		}
+	}
+	require.True(t, moved, "no crash fell between the renames")
+}
