@@ -6,17 +6,19 @@ import (
 
 // keywords are what the name of a secret holds. A name is read around each.
 var keywords = []string{
-	"password", "passwd", "passphrase", "pass_", "_pass", "pwd", "secret", "token", "credential", "apikey", "api_key", "api-key", "accesskey", "access_key", "access-key",
-	"account_key", "accountkey", "privatekey", "private_key", "encryption_key", "signing_key", "master_key", "masterkey", "auth_key", "authkey", "shared_key", "sharedaccesskey",
+	"password", "passwd", "passphrase", "pass_", "_pass", "pwd", "secret", "token", "credential", "apikey", "api_key", "api-key",
+	"accesskey", "access_key", "access-key",
+	"account_key", "accountkey", "privatekey", "private_key", "encryption_key", "signing_key", "master_key", "masterkey",
+	"auth_key", "authkey", "shared_key", "sharedaccesskey",
 	"license_key", "session_key", "service_key", "jwt_key", "app_key", "appkey", "admin_key", "deploy_key",
 }
 
 // assignments returns the rules for NAME = value. They differ in what they say.
 func assignments() []Rule {
 	return []Rule{
-		{ID: "password-assignment", What: "password", literals: keywords, fold: true, generic: true,
+		{ID: "password-assignment", What: "password", literals: keywords, fold: true, vague: 2,
 			find: func(b []byte, at int) (int, int, bool) { return assignment(b, at, true) }},
-		{ID: "secret-assignment", What: "key, token or secret", literals: keywords, fold: true, generic: true,
+		{ID: "secret-assignment", What: "key, token or secret", literals: keywords, fold: true, vague: 2,
 			find: func(b []byte, at int) (int, int, bool) { return assignment(b, at, false) }},
 	}
 }
@@ -97,11 +99,13 @@ func assigned(b []byte, left, right int) (g given, ok bool) {
 		return g, false
 	}
 	value := blank(b, i)
+	argument := b[i-1] == ',' // of a call, and then it is quoted
 	g.tight = after == right+btoi(quotedName) && value == i && (i == after+1 || flag)
 	if value >= len(b) {
 		return g, false
 	}
-	return g.read(b, value)
+	g, ok = g.read(b, value)
+	return g, ok && (g.quoted || !argument)
 }
 
 func btoi(v bool) int {
@@ -154,25 +158,45 @@ func (g given) read(b []byte, at int) (given, bool) {
 
 // strong reports whether a value is one that was made to be secret.
 func (g given) strong(v []byte, chosen bool) bool {
-	if len(v) < 8 || reference(v) || location(v) || bytes.ContainsAny(v, " \t") {
+	if len(v) < 8 || reference(v) || location(v) {
 		return false
 	}
+	if !g.written(v, chosen) {
+		return false
+	}
+	if !mixed(v) || number(v) {
+		return false
+	}
+	entropy := Entropy(v)
+	if jumpy(v) {
+		if entropy < 2.5 || len(v) >= 12 && entropy < 3 {
+			return false
+		}
+	} else if !chosen || !g.quoted && !g.tight || !upper(v) || !bytes.ContainsAny(v, "!@#$%^&*+=?~") || entropy < 2.8 {
+		// Not words with a number and a sign either, as people choose them.
+		return false
+	}
+	return !placeholder(v) && !weak(v)
+}
+
+// written reports whether a value is of the characters that secrets have, and not
+// a piece of a program: keys come in few alphabets, passwords in all but that.
+func (g given) written(v []byte, chosen bool) bool {
+	if g.quoted && bytes.IndexByte([]byte(",;:)]}?"), v[0]) >= 0 { // the quote has ended something
+		return false
+	}
+	code := []byte("()[]{}|")
 	for _, c := range v {
-		if c < ' ' || c >= 0x7f {
+		switch {
+		case c <= ' ' || c >= 0x7f:
+			return false
+		case !chosen && !isAlnum(c) && bytes.IndexByte([]byte("_-+/=.~:!@#%&*^"), c) < 0:
+			return false
+		case !g.quoted && bytes.IndexByte(code, c) >= 0:
 			return false
 		}
 	}
-	if !g.quoted && bytes.ContainsAny(v, "()[]{}|") {
-		return false
-	}
-	if placeholder(v) || weak(v) || !mixed(v) || number(v) {
-		return false
-	}
-	if jumpy(v) {
-		return len(v) < 12 && Entropy(v) >= 2.5 || Entropy(v) >= 3
-	}
-	// Words with a number and a sign, as people choose them.
-	return chosen && (g.quoted || g.tight) && upper(v) && bytes.ContainsAny(v, "!@#$%^&*+=?~") && Entropy(v) >= 2.8
+	return !bytes.ContainsAny(v, "(") || !bytes.ContainsAny(v, ")")
 }
 
 // number reports whether v is a number as programs write it.

@@ -3,16 +3,21 @@ package shape
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
+	"strings"
 	"testing"
 )
 
 // BenchmarkFind searches the sources of Go's standard library.
 func BenchmarkFind(b *testing.B) {
+	root, err := exec.CommandContext(b.Context(), "go", "env", "GOROOT").Output()
+	if err != nil {
+		b.Fatal(err)
+	}
 	var text []byte
 	for _, pattern := range []string{"net/http/*.go", "crypto/tls/*.go", "go/*/*.go", "runtime/*.go"} {
-		found, err := filepath.Glob(filepath.Join(runtime.GOROOT(), "src", pattern))
+		found, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(root)), "src", pattern))
 		if err != nil || len(found) == 0 {
 			b.Fatal("the sources are gone")
 		}
@@ -37,4 +42,19 @@ func BenchmarkFind(b *testing.B) {
 			bytes.Count(text, []byte("ghp_"))
 		}
 	})
+}
+
+// BenchmarkHostile searches text that was made to be slow: of what begins keys.
+func BenchmarkHostile(b *testing.B) {
+	for _, unit := range []string{
+		"eyJ-", "sk-.", "ops_eyJ+", "-----BEGIN PRIVATE KEY-----", "8Q~", "://a:", "pass" + "word=a1", "mach" + "ine ", "curl ", "AKIA+", "xoxb-%",
+	} {
+		text := []byte(strings.Repeat(unit, 64<<10/len(unit)))
+		b.Run(unit, func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				Find(nil, text)
+			}
+		})
+	}
 }

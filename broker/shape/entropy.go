@@ -81,28 +81,47 @@ func base62(n uint32) string {
 	return string(out[:])
 }
 
+// awsID is the check for the id of an AWS key. One in thirty has no digit, but
+// neither have words that begin like the rarer ones.
+func awsID(b []byte) bool { return random(2.8)(b) && (bytes.HasPrefix(b, []byte("AKIA")) || digits(b)) }
+
 // words are what people write where a secret would stand.
 var words = []string{
 	"example", "placeholder", "changeme", "change-me", "change_me", "changeit", "replaceme", "replace-me", "replace_me", "replace_with",
 	"your-", "your_", "yourkey", "yoursecret", "yourtoken", "yourpass", "insert-", "insert_", "dummy", "redacted", "sample",
-	"fake", "notreal", "not-real", "not_real", "secret://", "xxxx", "****", "....", "----", "____", "${", "{{", "}}", "$(", "#{", "%(", "<your", "...",
+	"fake", "notreal", "not-real", "not_real", "secret://", "xxxx", "****", "....", "----", "____", "${", "{{", "}}", "$(", "#{",
+	"%(", "%s", "%v", "%d", "<your", "...",
 }
+
+// written are the words as people write them: a key that no case is told apart in
+// has them by chance.
+var written = func() (all []string) {
+	for _, w := range words {
+		all = append(all, w)
+		if u := strings.ToUpper(w); u != w {
+			all = append(all, u, u[:1]+w[1:])
+		}
+	}
+	return all
+}()
 
 // placeholder reports whether b is what people write where a secret would stand,
 // or a reference to one.
 func placeholder(b []byte) bool {
-	lower := string(bytes.ToLower(b))
-	for _, w := range words {
-		if strings.Contains(lower, w) {
+	for _, w := range written {
+		if bytes.Contains(b, []byte(w)) {
 			return true
 		}
 	}
 	return patterned(b)
 }
 
-// patterned reports whether b has six times the same byte in it, or eight bytes
-// that count up or down.
+// patterned reports whether b is one byte again and again, or has six times the
+// same byte in it, or eight bytes that count up or down.
 func patterned(b []byte) bool {
+	if len(b) > 0 && bytes.Count(b, b[:1]) == len(b) {
+		return true
+	}
 	same, up, down := 1, 1, 1
 	for i := 1; i < len(b); i++ {
 		step := int(b[i]) - int(b[i-1])

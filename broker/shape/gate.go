@@ -81,12 +81,15 @@ func (g *gate) find(dst []Match, b []byte) []Match {
 	// Eight bytes are six times three.
 	for ; i+8 <= len(b); i += 6 {
 		v := binary.LittleEndian.Uint64(b[i:]) | folded*0x0101010101010101
-		if g.slots[slot(uint32(v))]|g.slots[slot(uint32(v>>8))]|g.slots[slot(uint32(v>>16))]|
-			g.slots[slot(uint32(v>>24))]|g.slots[slot(uint32(v>>32))]|g.slots[slot(uint32(v>>40))] == 0 {
+		at := [6]uint16{
+			g.slots[slot(uint32(v))], g.slots[slot(uint32(v>>8))], g.slots[slot(uint32(v>>16))],
+			g.slots[slot(uint32(v>>24))], g.slots[slot(uint32(v>>32))], g.slots[slot(uint32(v>>40))],
+		}
+		if at[0]|at[1]|at[2]|at[3]|at[4]|at[5] == 0 {
 			continue
 		}
-		for k := range 6 {
-			if s := g.slots[slot(uint32(v>>(8*k)))]; s != 0 {
+		for k, s := range at {
+			if s != 0 {
 				dst = g.groups[s].ask(dst, b, i+k)
 			}
 		}

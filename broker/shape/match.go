@@ -7,18 +7,20 @@ import (
 	"strings"
 )
 
+// maxRun is the longest run of bytes of a kind that is followed, so that a text
+// made to be slow is not very: it is asked about at every place.
+const maxRun = 6 << 10
+
 // while returns where the bytes of a kind from a place on end.
 func while(b []byte, i int, kind func(byte) bool) int {
-	for i < len(b) && kind(b[i]) {
-		i++
+	for last := min(len(b), i+maxRun); i < last && kind(b[i]); i++ {
 	}
 	return i
 }
 
 // back returns where the bytes of a kind before a place begin.
 func back(b []byte, i int, kind func(byte) bool) int {
-	for i > 0 && kind(b[i-1]) {
-		i--
+	for last := max(0, i-maxRun); i > last && kind(b[i-1]); i-- {
 	}
 	return i
 }
@@ -42,8 +44,11 @@ func mailchimp(b []byte, at int) (start, end int, ok bool) {
 // azure is asked at the "8Q~" that stands behind three characters.
 func azure(b []byte, at int) (start, end int, ok bool) {
 	kind := func(c byte) bool { return isURLSafe(c) || c == '.' || c == '~' }
-	start, end = at-3, while(b, at, kind)
-	return start, end, start >= 0 && back(b, at, kind) == start && end-start >= 37 && end-start <= 40
+	if start = at - 3; start < 0 || start > 0 && kind(b[start-1]) {
+		return 0, 0, false
+	}
+	end = while(b, start, kind)
+	return start, end, end-start >= 37 && end-start <= 40
 }
 
 // terraform is asked at the middle of a token.
@@ -127,29 +132,50 @@ func pem(b []byte, at int) (start, end int, ok bool) {
 	rest := b[body:min(len(b), body+maxPEM)]
 	last := append(append([]byte("-----END "), label...), "-----"...)
 	if k := bytes.Index(rest, last); k >= 0 {
-		return at, body + k + len(last), keyBytes(rest[:k]) >= 40
+		n, _ := key(rest[:k])
+		return at, body + k + len(last), n >= minKey && !encrypted(label, rest[:k])
 	}
-	k := 0
-	for k < len(rest) && (isBase64(rest[k]) || bytes.IndexByte([]byte("=\\\r\n \t\"':-,"), rest[k]) >= 0) {
-		k++
-	}
-	return at, body + k, keyBytes(rest[:k]) >= 40
+	n, end = key(rest)
+	return at, body + end, n >= minKey && !encrypted(label, rest)
 }
 
-// keyBytes counts what may be the base64 of a key: words of at least sixteen
-// characters and no ellipsis, which documentation has.
-func keyBytes(b []byte) (n int) {
-	if bytes.Contains(b, []byte("...")) {
-		return 0
-	}
-	for i := 0; i < len(b); i++ {
+// minKey is how much base64 a key has at least, in bytes.
+const minKey = 40
+
+// key counts what may be the base64 of a key, which ends where it does not go
+// on: lines of at least sixteen characters, the last of which may be shorter,
+// with anything that escapes or quotes lines between them. Documentation has an
+// ellipsis.
+func key(b []byte) (n, end int) {
+	between := 0
+	for i := 0; i < len(b); {
+		if !isBase64(b[i]) && b[i] != '=' {
+			if between++; between > 80 || bytes.HasPrefix(b[i:], []byte("...")) {
+				break
+			}
+			i++
+			continue
+		}
 		from := i
-		i = while(b, i, isBase64)
+		i = while(b, i, func(c byte) bool { return isBase64(c) || c == '=' })
 		if i-from >= 16 && Entropy(b[from:i]) > 2 {
-			n += i - from
+			n, end, between = n+i-from, i, 0
+		} else {
+			between += i - from
 		}
 	}
-	return n
+	return n, end
+}
+
+// encrypted reports whether a private key is of no use without its passphrase.
+func encrypted(label, body []byte) bool {
+	if bytes.HasPrefix(label, []byte("ENCRYPTED ")) || bytes.Contains(body[:min(len(body), 64)], []byte("4,ENCRYPTED")) {
+		return true
+	}
+	// OpenSSH names the cipher behind its magic; this is the base64 of "none".
+	const magic, none = "b3BlbnNzaC1rZXktdjEAAAAA", "BG5vbmU"
+	_, cipher, ok := bytes.Cut(body[:min(len(body), 128)], []byte(magic))
+	return ok && !bytes.HasPrefix(cipher, []byte(none))
 }
 
 // bearer is asked at the scheme of an Authorization header.
@@ -206,7 +232,7 @@ func secretEnough(v []byte) bool {
 		plain, err := url.PathUnescape(string(v))
 		return err == nil && !strings.Contains(plain, "%") && secretEnough([]byte(plain))
 	}
-	return mixed(v) && Entropy(v) >= 2.5 || len(v) >= 12 && Entropy(v) >= 3.2
+	return mixed(v) && Entropy(v) >= 2.5 || len(v) >= 12 && jumpy(v) && Entropy(v) >= 3.2
 }
 
 // registryAuth is asked at the name of a field: "auth": "…" or _auth=….
@@ -225,6 +251,14 @@ func registryAuth(b []byte, at int) (start, end int, ok bool) {
 	}
 	end = while(b, while(b, start, isBase64), func(c byte) bool { return c == '=' })
 	return start, end, pair(b[start:end])
+}
+
+// kubeconfigKey is asked at the name of a field: the base64 of a PEM block.
+func kubeconfigKey(b []byte, at int) (start, end int, ok bool) {
+	start = at + len("client-key-data")
+	start = while(b, start, func(c byte) bool { return c == '"' || c == ':' || c == ' ' })
+	end = while(b, start, isBase64)
+	return start, while(b, end, func(c byte) bool { return c == '=' }), end-start >= 60
 }
 
 // maxAuthority is the longest user and password of a URL, in bytes.
@@ -265,30 +299,25 @@ func urlPassword(b []byte, at int) (start, end int, ok bool) {
 	return start, end, secretEnough(v)
 }
 
-// netrc is asked at "machine" or "login", and finds the password that follows
-// before the next machine.
+// netrc is asked at "machine", and finds the password that follows the host and
+// the login.
 func netrc(b []byte, at int) (start, end int, ok bool) {
-	if at > 0 && b[at-1] != '\n' && b[at-1] != ' ' && b[at-1] != '\t' {
+	if at > 0 && !isSpace(b[at-1]) {
 		return 0, 0, false
 	}
 	rest := b[at:min(len(b), at+512)]
 	next := 0
-	field := func() []byte {
+	word := func() string {
 		next = while(rest, next, isSpace)
 		from := next
 		next = while(rest, next, func(c byte) bool { return !isSpace(c) })
-		return rest[from:next]
+		return string(rest[from:next])
 	}
-	login := false
 	for range 4 {
-		word := string(field())
-		value := field()
-		switch word {
-		case "machine", "account":
-		case "login":
-			login = true
+		switch key, value := word(), word(); key {
+		case "machine", "login", "account":
 		case "password":
-			return at + next - len(value), at + next, login && secretEnough(value)
+			return at + next - len(value), at + next, secretEnough([]byte(value)) && !strings.ContainsAny(value, "(){}")
 		default:
 			return 0, 0, false
 		}

@@ -16,14 +16,19 @@ var strong = []string{
 // before it.
 var qualified = []string{
 	"api", "access", "secret", "private", "priv", "encryption", "encrypt", "signing", "sign", "auth", "master", "account", "admin", "service",
-	"storage", "shared", "session", "cookie", "app", "application", "jwt", "hmac", "license", "deploy", "write", "read", "role", "subscription",
+	"storage", "shared", "session", "cookie", "app", "application", "jwt", "hmac", "license", "deploy", "write", "read", "role",
+	"subscription",
 }
 
 // harmless are the words that may stand behind the one that decides.
 var harmless = []string{
 	"prod", "production", "dev", "development", "stage", "staging", "live", "test", "old", "new", "current", "previous", "prev",
-	"base", "value", "val", "primary", "secondary", "backup", "main", "default", "root", "admin", "ro", "rw", "main", "string", "data",
+	"base", "value", "val", "primary", "secondary", "backup", "main", "default", "root", "admin", "ro", "rw", "string", "data",
 }
+
+// open are the words before the one that decides that make it no secret: public
+// keys, and tokens for the next page of an answer.
+var open = []string{"public", "pub", "no", "next", "page", "continuation", "cursor", "sync"}
 
 // passwords are the strong words for what people choose themselves.
 var passwords = []string{"password", "passwd", "passphrase", "passcode", "pwd", "pass", "pw"}
@@ -44,7 +49,7 @@ func secretName(name string) (chosen, ok bool) {
 	}
 	last := strings.TrimRight(parts[len(parts)-1], "0123456789")
 	before := parts[:len(parts)-1]
-	if slices.Contains(before, "public") || slices.Contains(before, "pub") || slices.Contains(before, "no") {
+	if slices.ContainsFunc(before, func(w string) bool { return slices.Contains(open, w) }) {
 		return false, false
 	}
 	switch {
@@ -98,16 +103,18 @@ func LooksSecret(key string, value []byte) (rule string, ok bool) {
 	for _, m := range Find(nil, value) {
 		return m.Rule.ID, true
 	}
-	if placeholder(value) || weak(value) && len(value) < 20 {
+	if placeholder(value) {
 		return "", false
 	}
 	if chosen, named := secretName(key); named {
-		if plain(value) && !chosen || len(value) < 4 || location(value) || boolean(value) {
+		// A password may be any word, but not that one.
+		_, called := secretName(string(value))
+		if plain(value) && !chosen || len(value) < 4 || called && len(value) < 20 || location(value) || boolean(value) {
 			return "", false
 		}
 		return "secret-name", true
 	}
-	if dense(value) && !harmlessName(key) {
+	if !weak(value) && dense(value) && !harmlessName(key) {
 		return "high-entropy", true
 	}
 	return "", false
@@ -116,8 +123,12 @@ func LooksSecret(key string, value []byte) (rule string, ok bool) {
 // reference reports whether a value only says where the value is.
 func reference(b []byte) bool {
 	s := string(b)
-	return strings.HasPrefix(s, "secret://") || strings.HasPrefix(s, "op://") || strings.HasPrefix(s, "$") || strings.HasPrefix(s, "<") && strings.HasSuffix(s, ">") ||
-		strings.HasPrefix(s, "{{") || strings.HasPrefix(s, "vault:") || strings.HasPrefix(s, "ref+") || strings.HasPrefix(s, "%") && strings.HasSuffix(s, "%")
+	for _, begin := range []string{"secret://", "op://", "vault:", "ref+", "$", "{{"} {
+		if strings.HasPrefix(s, begin) {
+			return true
+		}
+	}
+	return strings.HasPrefix(s, "<") && strings.HasSuffix(s, ">") || strings.HasPrefix(s, "%") && strings.HasSuffix(s, "%")
 }
 
 // plain reports whether a value is a number or one word: no key.
@@ -172,8 +183,12 @@ func harmlessName(key string) bool {
 }
 
 // jumpy reports whether b changes between small letters, capitals, digits and
-// signs more often than words and names do.
+// signs more often than words and names do. Hexadecimal digits do it seldom
+// enough by chance, and are no words.
 func jumpy(b []byte) bool {
+	if len(b) >= 16 && while(b, 0, isHex) == len(b) && mixed(b) {
+		return true
+	}
 	runs, last := 0, 0
 	for i, c := range b {
 		kind := 4
@@ -211,7 +226,7 @@ func weak(b []byte) bool {
 
 func ordinaryWords(s string) bool {
 	for _, w := range strings.FieldsFunc(s, func(r rune) bool { return r < 'a' || 'z' < r }) {
-		if !slices.Contains(ordinary, w) && !slices.Contains(strong, w) {
+		if !ordinary[w] && !slices.Contains(strong, w) {
 			return false
 		}
 	}
@@ -219,12 +234,27 @@ func ordinaryWords(s string) bool {
 }
 
 // ordinary are words that tests use for passwords.
-var ordinary = []string{
-	"a", "an", "the", "my", "your", "our", "some", "this", "that", "is", "it", "of", "for", "in", "to", "and", "or", "not", "very", "super", "top", "real", "really",
-	"user", "username", "admin", "administrator", "root", "guest", "test", "testing", "tester", "foo", "bar", "baz", "qux", "foobar", "hello", "world", "abc", "abcd", "abcdef", "xyz", "qwerty", "asdf", "asdfgh",
-	"value", "string", "text", "data", "default", "invalid", "valid", "wrong", "bad", "good", "new", "old", "key", "api", "auth", "access", "private", "client", "db", "database", "server", "service",
-	"letmein", "welcome", "monkey", "dragon", "opensesame", "sesame", "hunter", "hunter2", "insecure", "unsafe", "none", "null", "undefined", "empty", "local", "localhost", "dev", "prod", "staging",
-	"mysecret", "mypassword", "mytoken", "mykey", "secretkey", "supersecret", "topsecret", "verysecret", "testpass", "testpassword", "testtoken", "testkey", "testsecret", "userpass", "rootpass", "adminpass",
-	"postgres", "postgresql", "mysql", "redis", "mongo", "mongodb", "rabbitmq", "amqp", "minio", "minioadmin", "docker", "elastic", "grafana", "vault", "github", "gitlab", "google", "aws", "azure", "openai", "anthropic",
-	"first", "second", "third", "one", "two", "three", "long", "short", "random", "generated", "bearer", "basic", "jwt", "id", "session", "cookie", "csrf", "refresh", "request", "response", "header",
+var ordinary = set(
+	"a", "an", "the", "my", "your", "our", "some", "this", "that", "is", "it", "of", "for", "in", "to", "and", "or", "not", "very",
+	"super", "top", "real", "really",
+	"user", "username", "admin", "administrator", "root", "guest", "test", "testing", "tester", "foo", "bar", "baz", "qux",
+	"foobar", "hello", "world", "abc", "abcd", "abcdef", "xyz", "qwerty", "asdf", "asdfgh",
+	"value", "string", "text", "data", "default", "invalid", "valid", "wrong", "bad", "good", "new", "old", "key", "api", "auth",
+	"access", "private", "client", "db", "database", "server", "service",
+	"letmein", "welcome", "monkey", "dragon", "opensesame", "sesame", "hunter", "hunter2", "insecure", "unsafe", "none", "null",
+	"undefined", "empty", "local", "localhost", "dev", "prod", "staging",
+	"mysecret", "mypassword", "mytoken", "mykey", "secretkey", "supersecret", "topsecret", "verysecret", "testpass", "testpassword",
+	"testtoken", "testkey", "testsecret", "userpass", "rootpass", "adminpass",
+	"postgres", "postgresql", "mysql", "redis", "mongo", "mongodb", "rabbitmq", "amqp", "minio", "minioadmin", "docker", "elastic",
+	"grafana", "vault", "github", "gitlab", "google", "aws", "azure", "openai", "anthropic",
+	"first", "second", "third", "one", "two", "three", "long", "short", "random", "generated", "bearer", "basic", "jwt", "id",
+	"session", "cookie", "csrf", "refresh", "request", "response", "header",
+)
+
+func set(words ...string) map[string]bool {
+	m := make(map[string]bool, len(words))
+	for _, w := range words {
+		m[w] = true
+	}
+	return m
 }

@@ -25,6 +25,7 @@ type Rule struct {
 	// first group, or else the whole, is the secret. What stands before and after
 	// the whole is no part of a longer word.
 	pattern string
+	longest int // what the pattern is matched against, in bytes; 0: usual
 	// find is used where a pattern cannot say it: it is asked at a literal and
 	// returns the span of the secret.
 	find func(b []byte, at int) (start, end int, ok bool)
@@ -33,7 +34,7 @@ type Rule struct {
 	literals []string
 	fold     bool                     // literals in any case
 	check    func(secret []byte) bool // nil: the pattern is enough
-	generic  bool                     // gives way to a rule that says more
+	vague    int                      // of matches that overlap, the least vague stays
 
 	compiled func() *regexp.Regexp
 }
@@ -55,8 +56,8 @@ func Find(dst []Match, b []byte) []Match {
 	return append(dst[:own], settle(dst[own:])...)
 }
 
-// settle sorts matches and keeps, of those that overlap, the one that says most,
-// or else the first.
+// settle sorts matches and keeps, of those that overlap, the least vague, or else
+// the first.
 func settle(all []Match) []Match {
 	if len(all) < 2 {
 		return all
@@ -70,16 +71,16 @@ func settle(all []Match) []Match {
 		switch {
 		case m.Start >= last.End:
 			kept = append(kept, m)
-		case last.Rule.generic && !m.Rule.generic:
+		case m.Rule.vague < last.Rule.vague:
 			*last = m
 		}
 	}
 	return kept
 }
 
-// longest is the most that a pattern is matched against, in bytes. Keys with a
-// pattern are shorter; what is longer is cut.
-const longest = 8 << 10
+// usual is longer than most keys, in bytes, and short enough for text that was
+// made to be slow. What is longer than a pattern is matched against is none.
+const usual = 512
 
 // at returns the secret of a rule that is asked at a place in b.
 func (r *Rule) at(b []byte, at int) (start, end int, ok bool) {
@@ -96,7 +97,7 @@ func (r *Rule) match(b []byte, at int) (start, end int, ok bool) {
 	if !begins(b, at) {
 		return 0, 0, false
 	}
-	m := r.compiled().FindSubmatchIndex(b[at:min(len(b), at+longest)])
+	m := r.compiled().FindSubmatchIndex(b[at:min(len(b), at+cmp.Or(r.longest, usual))])
 	if m == nil || !ends(b, at+m[1]) {
 		return 0, 0, false
 	}
@@ -109,7 +110,7 @@ func (r *Rule) match(b []byte, at int) (start, end int, ok bool) {
 // begins reports whether a word may begin at a place: nothing of a word stands
 // before it, unless that is the end of an escape such as \n.
 func begins(b []byte, at int) bool {
-	if at == 0 || !isWord(b[at-1]) {
+	if at == 0 || !isURLSafe(b[at-1]) {
 		return true
 	}
 	if at >= 2 && b[at-2] == '\\' {
@@ -118,8 +119,8 @@ func begins(b []byte, at int) bool {
 	return at >= 3 && b[at-3] == '%' && isHex(b[at-2]) && isHex(b[at-1])
 }
 
-// ends reports whether a word may end before a place.
-func ends(b []byte, at int) bool { return at >= len(b) || !isWord(b[at]) }
+// ends reports whether no word goes on at a place.
+func ends(b []byte, at int) bool { return at >= len(b) || !isWord(b[at]) || !isWord(b[at-1]) }
 
 func isWord(c byte) bool { return isAlnum(c) || c == '_' }
 
