@@ -20,11 +20,12 @@ const module = "../.."
 
 // mayReadTime is where time is read past this package, by file or directory.
 var mayReadTime = map[string]string{
-	"broker/clock":          "this is the place",
-	"broker/connection.go":  "the kernel wants the deadline of a connection in its own clock",
-	"broker/mask/writer.go": "how long a prompt is held back matters to a person at that moment",
-	"broker/response.go":    "it tells when it was written",
-	"broker/secret/canary":  "support of tests: it compares with the time stamps of files",
+	"broker/clock":                  "this is the place",
+	"broker/connection.go":          "the kernel wants the deadline of a connection in its own clock",
+	"broker/response.go":            "it tells when it was written",
+	"broker/mask/writer.go":         "how long a prompt is held back matters to a person at that moment",
+	"cmd/secretctl/child/keeper.go": "which signals came together matters at that moment",
+	"broker/secret/canary":          "support of tests: it compares with the time stamps of files",
 }
 
 // TestOnlyClockReadsTime: what reads another clock cannot be tried with time

@@ -107,6 +107,12 @@ func TestEncodings(t *testing.T) {
 			hits := set.Find(nil, text)
 			require.Len(t, hits, 1, "%s: %s", s.name, name)
 			require.Equal(t, s.name, hits[0].Name)
+			switch {
+			case strings.HasPrefix(name, "base64"), strings.HasPrefix(name, "hex"), strings.HasPrefix(name, "percent"):
+				require.Equal(t, mask.Hit{Name: s.name, End: len(text)}, hits[0], "%s: %s", s.name, name)
+			case strings.HasPrefix(name, "basic auth"):
+				require.Equal(t, len(text), hits[0].End, "%s: %s", s.name, name)
+			}
 		}
 	}
 }
@@ -142,13 +148,13 @@ func TestBash(t *testing.T) {
 	value := `p a"s's<w>o;r&d|$x` + "`" + `(1)[2]{3}?*!^\` + "," + canary.New(t, "value")
 	set := newSet(t, []known{{"a", value}})
 	for name, script := range map[string]string{
-		"%q":     `printf %q "$V"`,
-		"trace":  `set -x; : "$V"`,
-		"export": `export -p | grep ' V='`,
-		"set":    `set | grep ^V=`,
+		"%q":     `printf %q "$V_CANARY"`,
+		"trace":  `set -x; : "$V_CANARY"`,
+		"export": `export -p | grep ' V_CANARY='`,
+		"set":    `set | grep ^V_CANARY=`,
 	} {
 		cmd := exec.CommandContext(t.Context(), "bash", "-c", script)
-		cmd.Env = append(cmd.Environ(), "V="+value)
+		cmd.Env = append(cmd.Environ(), "V_CANARY="+value)
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err)
 		require.Len(t, set.Find(nil, out), 1, name)

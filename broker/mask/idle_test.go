@@ -201,6 +201,8 @@ func TestClose(t *testing.T) {
 		write(t, w, "tail")
 		require.NoError(t, w.Close())
 		require.Equal(t, "tail", s.String())
+		w.Idle() // one that was waiting for the lock
+		require.False(t, w.Waiting())
 		pass(time.Hour)
 		require.Equal(t, "tail", s.String())
 	})

@@ -77,11 +77,14 @@ func (k *keyBlock) begun(line []byte) int {
 	if word := lastWord(line); *k != noKey && len(word) > 0 && isBase64(word) {
 		return len(line) - len(word)
 	}
-	if at := bytes.LastIndex(line, pemBegin); at >= 0 && bytes.Contains(line[at:], []byte("PRIVATE KEY")) &&
-		!bytes.Contains(line[at:], pemEnd) && !opensKey(line[at:]) {
-		return at
+	at := bytes.LastIndex(line, pemBegin)
+	if at < 0 || !bytes.Contains(line[at:], []byte("PRIVATE KEY")) || opensKey(line[at:]) {
+		return len(line)
 	}
-	return len(line)
+	if _, end, ok := bytes.Cut(line[at:], pemEnd); ok && bytes.Contains(end, []byte("-----")) {
+		return len(line)
+	}
+	return at // all of it on this line, which has not come to its end
 }
 
 // opensKey reports whether a line ends as the first of a private key.

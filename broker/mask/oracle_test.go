@@ -14,36 +14,45 @@ import (
 // known is a secret of a test.
 type known struct{ name, value string }
 
-// oracle is the masking of somebody who has the values and all the time there is.
-type oracle []struct {
+// oracle is the masking of somebody who has the values: every form of each, by
+// its first byte, long ones first.
+type oracle [256][]written
+
+// written is a form of a secret.
+type written struct {
 	name string
 	form []byte
 }
 
-func newOracle(secrets []known) (o oracle) {
+func newOracle(secrets []known) (o *oracle) {
+	o = new(oracle)
 	for _, s := range secrets {
 		for _, form := range mask.Forms([]byte(s.value)) {
-			o = append(o, struct {
-				name string
-				form []byte
-			}{s.name, form})
+			o[form[0]] = append(o[form[0]], written{s.name, form})
 		}
 	}
-	slices.SortStableFunc(o, func(a, b struct {
-		name string
-		form []byte
-	}) int {
-		return cmp.Or(cmp.Compare(len(b.form), len(a.form)), cmp.Compare(a.name, b.name))
-	})
+	for _, forms := range o {
+		slices.SortFunc(forms, func(a, b written) int {
+			return cmp.Or(cmp.Compare(len(b.form), len(a.form)), cmp.Compare(a.name, b.name))
+		})
+	}
 	return o
+}
+
+// all returns every form.
+func (o *oracle) all() (forms []written) {
+	for _, some := range o {
+		forms = append(forms, some...)
+	}
+	return forms
 }
 
 // find returns the longest form that begins at each place, but those within
 // another.
-func (o oracle) find(b []byte) (hits []mask.Hit) {
+func (o *oracle) find(b []byte) (hits []mask.Hit) {
 	end := 0
-	for at := range b {
-		for _, f := range o {
+	for at, c := range b {
+		for _, f := range o[c] {
 			if !bytes.HasPrefix(b[at:], f.form) {
 				continue
 			}
@@ -57,7 +66,7 @@ func (o oracle) find(b []byte) (hits []mask.Hit) {
 	return hits
 }
 
-func (o oracle) mask(b []byte) []byte {
+func (o *oracle) mask(b []byte) []byte {
 	var out bytes.Buffer
 	at := 0
 	for _, h := range o.find(b) {
@@ -83,14 +92,18 @@ func newSet(t testing.TB, secrets []known) *mask.Set {
 // through writes b, cut at these places, through a Writer.
 func through(t require.TestingT, set *mask.Set, opts mask.Options, b []byte, cuts ...int) []byte {
 	var out bytes.Buffer
+	out.Grow(len(b))
 	w := mask.NewWriter(&out, set, opts)
 	at := 0
 	for _, cut := range append(cuts, len(b)) {
 		n, err := w.Write(b[at:cut])
-		require.NoError(t, err)
-		require.Equal(t, cut-at, n)
+		if n != cut-at || err != nil {
+			require.FailNow(t, "not written", "%d of %d bytes: %v", n, cut-at, err)
+		}
 		at = cut
 	}
-	require.NoError(t, w.Close())
+	if err := w.Close(); err != nil {
+		require.NoError(t, err)
+	}
 	return out.Bytes()
 }

@@ -152,8 +152,8 @@ func (w *Writer) idle() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.waiting = false
-	if w.closed || w.err != nil {
-		return
+	if w.closed {
+		return // it was waiting for the lock
 	}
 	limit := w.at
 	quiet := time.Since(w.wrote)
