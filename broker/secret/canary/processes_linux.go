@@ -1,6 +1,7 @@
 package canary
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -34,6 +35,20 @@ func (f *findings) sample(ctx context.Context) {
 	}
 }
 
+// ChannelVariable is how the name of an environment variable ends that is a
+// delivery channel, as the name of a file does with [Channel].
+const ChannelVariable = "_CANARY"
+
+// withoutChannels returns an environment without those.
+func withoutChannels(environ []byte) (rest []byte) {
+	for entry := range bytes.SplitAfterSeq(environ, []byte{0}) {
+		if key, _, _ := bytes.Cut(entry, []byte("=")); !bytes.HasSuffix(key, []byte(ChannelVariable)) {
+			rest = append(rest, entry...)
+		}
+	}
+	return rest
+}
+
 // process searches what of a process was not seen before.
 func (f *findings) process(dir string, seen map[[sha256.Size]byte]bool) {
 	for _, name := range []string{"cmdline", "environ"} {
@@ -41,6 +56,9 @@ func (f *findings) process(dir string, seen map[[sha256.Size]byte]bool) {
 		text, err := os.ReadFile(path)
 		if err != nil || len(text) == 0 {
 			continue // it has ended, is another user's, or has none
+		}
+		if name == "environ" {
+			text = withoutChannels(text)
 		}
 		key := sha256.Sum256(append([]byte(path), text...))
 		if seen[key] {
