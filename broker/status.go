@@ -20,9 +20,16 @@ type Status struct {
 	Leases      int           `json:"leases"`
 	Overdue     []string      `json:"overdue"`
 	Rotations   []struct{}    `json:"rotations"` // filled once there is rotation
+	Agents      []AgentStatus `json:"agents"`
 	Stores      []StoreStatus `json:"stores"`
 	Audit       AuditStatus   `json:"audit"`
 	Limits      []string      `json:"not_protected"` // what no mode protects against
+}
+
+// AgentStatus is an agent of the config.
+type AgentStatus struct {
+	Name string `json:"name"`
+	UID  uint32 `json:"uid"`
 }
 
 // StoreStatus is the state of one store.
@@ -62,7 +69,10 @@ func (b *Broker) Status() (Status, error) {
 		Mode: s.mode.String(), ModeReasons: append([]string{}, s.mode.Reasons...),
 		StartedAt: b.started, Killed: b.killed.Load(),
 		Leases: len(b.table.List(b.now(), nil)), Rotations: []struct{}{}, Limits: NotProtected,
-		Audit: b.auditStatus(),
+		Agents: []AgentStatus{}, Audit: b.auditStatus(),
+	}
+	for _, a := range s.Agents {
+		out.Agents = append(out.Agents, AgentStatus{a.Name, a.UID})
 	}
 	if len(s.agents) == 0 {
 		out.ModeReasons = []string{"the config names no agent yet"}
