@@ -32,6 +32,7 @@ var imports = map[string]string{
 	"broker/shape":               "",
 	"cmd/canaries":               "broker/secret/canary",
 	"cmd/secretctl":              "broker broker/audit broker/clock broker/config broker/durable broker/grant broker/secret providers providers/age sock",
+	"cmd/secretctl/child":        "",
 	"cmd/secretctl/dotenv":       "",
 	"providers":                  "broker/secret",
 	"providers/age":              "broker/durable broker/secret providers",
