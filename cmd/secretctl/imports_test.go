@@ -34,6 +34,7 @@ var imports = map[string]string{
 	"cmd/secretctl":              "broker broker/audit broker/clock broker/config broker/durable broker/grant broker/secret providers providers/age sock",
 	"cmd/secretctl/child":        "",
 	"cmd/secretctl/dotenv":       "",
+	"cmd/secretctl/json5":        "",
 	"providers":                  "broker/secret",
 	"providers/age":              "broker/durable broker/secret providers",
 	"providers/storetest":        "broker/secret broker/secret/canary providers",
