@@ -34,6 +34,7 @@ var imports = map[string]string{
 	"cmd/secretctl":              "broker broker/audit broker/clock broker/config broker/durable broker/grant broker/secret providers providers/age sock",
 	"cmd/secretctl/child":        "",
 	"cmd/secretctl/dotenv":       "",
+	"cmd/secretctl/scan":         "broker/shape",
 	"cmd/secretctl/hook":         "broker/mask cmd/secretctl/json5",
 	"cmd/secretctl/json5":        "",
 	"cmd/secretctl/openclaw":     "broker/secret broker/shape cmd/secretctl/json5",

@@ -21,7 +21,7 @@ import (
 )
 
 // testIdentity opens the files under testdata. It is no secret.
-const testIdentity = "AGE-SECRET-KEY-1NZRVS4EXEC7QNDPLZ9S279QC2GNYFRR3M96PWW6H05JT2Y3MYXVSW7WHZU"
+const testIdentity = "AGE-SECRET-KEY-1NZRVS4EXEC7QNDPLZ9S279QC2GNYFRR3M96PWW6H05JT2Y3MYXVSW7WHZU" // secretctl:allow
 
 // ours is the identity of the homes that newRaw makes.
 var ours = must1(plain.ParseX25519Identity(testIdentity))
