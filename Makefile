@@ -56,6 +56,6 @@ cover:
 
 deps:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-		! { command -v age && command -v gcc && command -v curl && command -v gcore; } >/dev/null; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq age gcc curl gdb >/dev/null; \
+		! { command -v age && command -v gcc && command -v curl && command -v gcore && command -v tmux && command -v vim && command -v less && command -v perl; } >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq age gcc curl gdb tmux vim less perl >/dev/null; \
 	fi

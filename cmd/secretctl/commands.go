@@ -10,7 +10,9 @@ import (
 var groups = [...]struct{ id, title string }{
 	{"run", "The broker:"},
 	{"secrets", "Secrets:"},
+	{"plaintext", "Out of plaintext:"},
 	{"leases", "Who holds what, and ending it:"},
+	{"tools", "Tools that ask by themselves:"},
 	{"record", "What happened, and what would:"},
 }
 
@@ -40,11 +42,13 @@ func rootCommand(w *world) *cobra.Command {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 	}
 	grouped(root, "run", initCommand(w), serveCommand(w), statusCommand(w), recoverCommand(w), serviceCommand(w))
-	grouped(root, "secrets", setCommand(w), getCommand(w), lsCommand(w), rmCommand(w), versionsCommand(w),
+	grouped(root, "secrets", setCommand(w), getCommand(w), runCommand(w), lsCommand(w), rmCommand(w), versionsCommand(w),
 		rollbackCommand(w), adoptCommand(w), watchCommand(w))
+	grouped(root, "plaintext", importCommand(w), scanCommand(w), redactCommand(w))
 	grouped(root, "leases", leasesCommand(w), revokeCommand(w), killCommand(w), resumeCommand(w))
+	grouped(root, "tools", openclawCommand(w), helperCommand(w), hookCommand(w))
 	grouped(root, "record", auditCommand(w), checkCommand(w), demoCommand(w))
-	root.AddCommand(versionCommand(w), completionCommand())
+	root.AddCommand(versionCommand(w), completionCommand(), importAsUserCommand())
 	return root
 }
 
@@ -61,7 +65,7 @@ the other end.
 
 Exit codes: 0 ok, 1 error, 2 usage, 3 denied, 4 not found, 5 the broker is not
 running, 6 killed (the kill switch is on), 7 something is overdue (status
---check).
+--check). run ends as its command does, and with 125 to 127 where it cannot.
 
 Environment: SECRETCTL_HOME is the broker's directory (~/.secretctl),
 SECRETCTL_SOCKET the socket that a client speaks to, whatever the home says.`

@@ -41,7 +41,7 @@ func TestWhatListsHasJSON(t *testing.T) {
 	root := rootCommand(&world{})
 	for _, name := range []string{
 		"adopt", "audit", "audit verify", "check", "get", "kill", "leases", "ls", "recover", "revoke", "rm", "rollback",
-		"set", "status", "version", "versions",
+		"scan", "set", "status", "version", "versions",
 	} {
 		c, _, err := root.Find(strings.Fields(name))
 		require.NoError(t, err)

@@ -18,17 +18,28 @@ const (
 	exitNotRunning = 5
 	exitKilled     = 6
 	exitOverdue    = 7 // status --check
+
+	// Of run alone, as of env(1). All others are the command's own.
+	exitRunFailed = 125
+	exitCannotRun = 126
+	exitNoCommand = 127
 )
 
 // exitCode is the one place where an error becomes an exit code.
 func exitCode(err error) int {
 	var usage *usageError
 	var answer exitAnswer
+	var command commandFailure
+	var failed runFailure
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &answer):
 		return int(answer)
+	case errors.As(err, &command):
+		return command.code
+	case errors.As(err, &failed):
+		return exitRunFailed
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.Is(err, broker.ErrDenied):

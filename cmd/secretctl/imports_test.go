@@ -31,7 +31,7 @@ var imports = map[string]string{
 	"broker/secret/canary":       "",
 	"broker/shape":               "",
 	"cmd/canaries":               "broker/secret/canary",
-	"cmd/secretctl":              "broker broker/audit broker/clock broker/config broker/durable broker/grant broker/secret providers providers/age sock",
+	"cmd/secretctl":              "broker broker/audit broker/clock broker/config broker/durable broker/grant broker/mask broker/secret broker/shape cmd/secretctl/child cmd/secretctl/dotenv cmd/secretctl/hook cmd/secretctl/openclaw cmd/secretctl/scan cmd/secretctl/settings providers providers/age sock",
 	"cmd/secretctl/child":        "",
 	"cmd/secretctl/dotenv":       "",
 	"cmd/secretctl/scan":         "broker/shape",

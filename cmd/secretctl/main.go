@@ -17,9 +17,13 @@ import (
 	"os"
 
 	"secretctl/broker/clock"
+	"secretctl/cmd/secretctl/child"
 )
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == child.KeeperArg {
+		os.Exit(child.Keep())
+	}
 	os.Exit(run(&world{
 		args: os.Args[1:], env: os.LookupEnv, clock: clock.System(),
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,

@@ -22,7 +22,7 @@ var stageDir string
 // TestMain is also the main of the processes that scripts start: the test
 // binary under another name.
 func TestMain(m *testing.M) {
-	testscript.Main(staged{m}, map[string]func(){"secretctl": main, "as": as})
+	testscript.Main(staged{m}, map[string]func(){"secretctl": mainEnding, copyName: main, "as": as, "dies": dies})
 }
 
 // staged runs the tests with the stage set, and looks for goroutines that were
@@ -54,6 +54,20 @@ func stage() (err error) {
 	cover := filepath.Join(stageDir, "cover")
 	return errors.Join(os.Chmod(stageDir, 0o755), copyFile(self, filepath.Join(stageDir, "secretctl"), 0o755),
 		os.Mkdir(cover, 0o755), os.Chmod(cover, 0o777))
+}
+
+// mainEnding is main, but for a test that wants it to end without ceremony after a
+// step: the file end-after beside the home names it.
+func mainEnding() {
+	if step, err := os.ReadFile(filepath.Join(filepath.Dir(os.Getenv("SECRETCTL_HOME")), "end-after")); err == nil {
+		testOnlyStep = func(done string) {
+			if done == string(step) {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				select {}
+			}
+		}
+	}
+	main()
 }
 
 // as becomes another user for good and runs a command: as UID CMD ARGS….

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"secretctl/broker"
+	"secretctl/broker/secret"
+)
+
+// importer stores values in the vault.
+type importer interface {
+	Import(ctx context.Context, entries []broker.ImportEntry, dryRun bool) ([]broker.ImportResult, error)
+}
+
+// owner imports over the owner's socket.
+type owner struct{ w *world }
+
+func (o owner) Import(ctx context.Context, entries []broker.ImportEntry, dryRun bool) (results []broker.ImportResult, err error) {
+	err = o.w.asOwner(ctx, func(c *broker.Client) (err error) {
+		results, err = c.Import(ctx, entries, broker.ImportOptions{DryRun: dryRun})
+		return err
+	})
+	return results, err
+}
+
+// parent imports through the process that started this one and is an owner,
+// which this one, having become the agent's user, is not.
+type parent struct{ conn io.ReadWriter }
+
+// What goes over the connection is a length, JSON of that length, and behind a
+// request its values, one after the other.
+type (
+	importRequest struct {
+		DryRun  bool          `json:"dry_run"`
+		Entries []importedRow `json:"entries"`
+	}
+	importedRow struct {
+		Name string `json:"name"`
+		Env  string `json:"env"`
+		Size int    `json:"size"`
+	}
+	importReply struct {
+		Results []broker.ImportResult `json:"results"`
+		Error   string                `json:"error"`
+		Hint    string                `json:"hint"`
+	}
+)
+
+// maxImport bounds what a child may ask for in one request.
+const (
+	maxImportJSON    = 1 << 20
+	maxImportEntries = 1024
+	maxImportValues  = 2 << 20 // bytes, all values together: they are in locked memory
+)
+
+func (p parent) Import(_ context.Context, entries []broker.ImportEntry, dryRun bool) ([]broker.ImportResult, error) {
+	r := importRequest{DryRun: dryRun}
+	for _, e := range entries {
+		r.Entries = append(r.Entries, importedRow{string(e.Name), e.Env, e.Value.Len()})
+	}
+	if err := writeFrame(p.conn, r); err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		err := e.Value.Use(func(b []byte) error { _, err := p.conn.Write(b); return err })
+		if err != nil {
+			return nil, fmt.Errorf("handing the values on: %w", err)
+		}
+	}
+	var reply importReply
+	if err := readFrame(p.conn, &reply); err != nil {
+		return nil, err
+	}
+	if reply.Error != "" {
+		return nil, hinted(errors.New(reply.Error), reply.Hint)
+	}
+	return reply.Results, nil
+}
+
+// serveImports carries out what a child asks for until it hangs up. The child
+// runs as the agent's user, who can have it ask for anything: so nothing is
+// stored but under the prefix.
+func serveImports(ctx context.Context, conn io.ReadWriter, to importer, prefix string) error {
+	for {
+		entries, dryRun, err := readImport(conn, prefix)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		var reply importReply
+		if err == nil {
+			reply.Results, err = to.Import(ctx, entries, dryRun)
+		}
+		for _, e := range entries {
+			e.Value.Clear()
+		}
+		if err != nil {
+			reply.Error, reply.Hint = err.Error(), hintOf(err)
+		}
+		if err := writeFrame(conn, reply); err != nil {
+			return err
+		}
+		if reply.Error != "" {
+			return nil
+		}
+	}
+}
+
+func readImport(conn io.ReadWriter, prefix string) (entries []broker.ImportEntry, dryRun bool, err error) {
+	var r importRequest
+	if err := readFrame(conn, &r); err != nil {
+		return nil, false, err
+	}
+	total := 0
+	for _, row := range r.Entries {
+		name, err := secret.ParseName(row.Name)
+		total += row.Size
+		switch {
+		case err != nil:
+			return entries, false, err
+		case !strings.HasPrefix(row.Name, prefix+"/"):
+			return entries, false, fmt.Errorf("the agent's side wants to store %q, which is not below %s/", row.Name, prefix)
+		case row.Size < 0, row.Size > broker.MaxValue, total > maxImportValues, len(r.Entries) > maxImportEntries:
+			return entries, false, errors.New("the agent's side wants to store too much at once")
+		}
+		value, err := secret.Fill(row.Size, func(b []byte) error { _, err := io.ReadFull(conn, b); return err })
+		if err != nil {
+			return entries, false, fmt.Errorf("taking the values over: %w", err)
+		}
+		entries = append(entries, broker.ImportEntry{Name: name, Env: row.Env, Value: value})
+	}
+	return entries, r.DryRun, nil
+}
+
+func writeFrame(to io.Writer, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = to.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...))
+	return err
+}
+
+func readFrame(from io.Reader, v any) error {
+	var size [4]byte
+	if _, err := io.ReadFull(from, size[:]); err != nil {
+		return err
+	}
+	n := binary.BigEndian.Uint32(size[:])
+	if n > maxImportJSON {
+		return errors.New("a message is too long")
+	}
+	b := make([]byte, n)
+	if _, err := io.ReadFull(from, b); err != nil {
+		return err
+	}
+	return json.Unmarshal(b, v)
+}
+
+// importFD is where a child finds its end of the connection.
+const importFD = 3
