@@ -31,7 +31,7 @@ type connection struct {
 	r        *bufio.Reader // over Read
 	left     int64         // bytes that may still be read
 	deadline time.Time     // for what is read
-	unset    bool          // it has not been told to the kernel
+	told     time.Time     // the deadline that the kernel keeps
 	failed   error         // what ended the reading, if not the caller's words
 
 	w     response
@@ -105,11 +105,11 @@ func (c *connection) Read(p []byte) (int, error) {
 	if c.left <= 0 {
 		return 0, errHeaderSize
 	}
-	if c.unset {
+	if early := c.deadline.Sub(c.told); early < 0 || early > soonEnough {
 		if c.failed = c.conn.SetReadDeadline(c.deadline); c.failed != nil {
 			return 0, c.failed
 		}
-		c.unset = false
+		c.told = c.deadline
 	}
 	n, err := c.conn.Read(p[:min(int64(len(p)), c.left)])
 	c.left -= int64(n)
@@ -121,7 +121,11 @@ func (c *connection) Read(p []byte) (int, error) {
 
 // within bounds the time of what is read next. The kernel is told when there is
 // anything to wait for: mostly a request has come whole.
-func (c *connection) within(d time.Duration) { c.deadline, c.unset = time.Now().Add(d), true }
+func (c *connection) within(d time.Duration) { c.deadline = time.Now().Add(d) }
+
+// soonEnough is how much earlier than it should a deadline may be: on a busy
+// connection it is not told anew at each request.
+const soonEnough = 250 * time.Millisecond
 
 // await waits for a request to begin.
 func (c *connection) await(d time.Duration) bool {
@@ -242,7 +246,7 @@ func (c *connection) route(req *http.Request) (alive bool) {
 			alive = false
 		}
 	}()
-	c.v.router.ServeHTTP(&c.w, req)
+	c.v.router.serve(&c.w, req)
 	return c.w.err == nil
 }
 
@@ -278,7 +282,7 @@ func (c *connection) linger() {
 func (c *connection) watch() (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	watched := make(chan struct{})
-	c.unset = false
+	c.deadline, c.told = time.Time{}, time.Time{}
 	_ = c.conn.SetReadDeadline(time.Time{}) // fails once closed: so does reading
 	go func() {
 		defer close(watched)
@@ -290,6 +294,7 @@ func (c *connection) watch() (ctx context.Context, stop func()) {
 		_ = c.conn.SetReadDeadline(time.Unix(1, 0)) // wakes the reader; fails once closed, which does too
 		<-watched
 		cancel()
+		c.told = time.Unix(1, 0)
 		c.within(headerTime)
 	}
 }

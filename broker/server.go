@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -61,17 +62,35 @@ func (r *request) reply(code int, v any) error {
 }
 
 // router finds the method of a request on one socket.
-func (b *Broker) router(s Socket) http.Handler {
-	mux := http.NewServeMux()
+type router struct {
+	exact map[string]func(*response, *http.Request) // "POST /v1/leases" → for patterns that are no more than that
+	all   *http.ServeMux
+}
+
+func (b *Broker) router(s Socket) *router {
+	r := &router{make(map[string]func(*response, *http.Request)), http.NewServeMux()}
 	for _, m := range Methods() {
-		if m.Socket == s {
-			mux.HandleFunc(m.Pattern, func(w http.ResponseWriter, r *http.Request) { b.serve(w.(*response), r, m) })
+		if m.Socket != s {
+			continue
 		}
+		serve := func(w *response, r *http.Request) { b.serve(w, r, m) }
+		if !strings.Contains(m.Pattern, "{") {
+			r.exact[m.Pattern] = serve
+		}
+		r.all.HandleFunc(m.Pattern, func(w http.ResponseWriter, r *http.Request) { serve(w.(*response), r) })
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+	r.all.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, badRequest("there is no such method on the "+string(s)+"'s socket", "see secretctl help, and unset SECRETCTL_SOCKET"))
 	})
-	return mux
+	return r
+}
+
+func (r *router) serve(w *response, req *http.Request) {
+	if serve, ok := r.exact[req.Method+" "+req.URL.Path]; ok {
+		serve(w, req)
+		return
+	}
+	r.all.ServeHTTP(w, req)
 }
 
 // serve names the caller again, as at every request, and calls the method.
@@ -149,7 +168,7 @@ const filesEach = 2
 // server is one socket being served.
 type server struct {
 	b      *Broker
-	router http.Handler
+	router *router
 
 	stopping atomic.Bool
 	serving  sync.WaitGroup // connections

@@ -103,6 +103,9 @@ func (p *place) findSocket(w *world) {
 // find fills in what was not said, as the user that works here.
 func (p *place) find(w *world) error {
 	if p.child {
+		if err := withoutNewPrivileges(); err != nil {
+			return fmt.Errorf("giving up the way to other users: %w", err)
+		}
 		if err := isForGood(uint32(os.Getuid()), uint32(os.Getgid())); err != nil {
 			return err
 		}

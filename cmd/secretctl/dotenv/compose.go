@@ -2,18 +2,17 @@ package dotenv
 
 import (
 	"bytes"
-	"regexp"
 	"strconv"
 	"unicode"
 	"unicode/utf8"
 )
 
 var (
-	composeExport = regexp.MustCompile(`^export\s+`)
-	composeEscape = regexp.MustCompile(`\\(?:[abcfnrtv$"\\]|0\d{0,3})`)
+	composeExport = lazily(`^export\s+`)
+	composeEscape = lazily(`\\(?:[abcfnrtv$"\\]|0\d{0,3})`)
 	// composeVariable is the pattern of compose-go's template package: $$, $NAME,
 	// ${NAME}, ${NAME:-default} and its like, or a brace that is none of these.
-	composeVariable = regexp.MustCompile(`\$(?i:(\$)|([_a-z][_a-z0-9]*)|{(?:([_a-z][_a-z0-9]*)(:?[-+?].*)?}|()))`)
+	composeVariable = lazily(`\$(?i:(\$)|([_a-z][_a-z0-9]*)|{(?:([_a-z][_a-z0-9]*)(:?[-+?].*)?}|()))`)
 )
 
 // readCompose reads as compose-go's dotenv package does.
@@ -49,7 +48,7 @@ func readCompose(b []byte) (found []assignment, refused int) {
 // composeKey reads up to the value. A key that a line ends after has the value
 // that it has in the environment.
 func composeKey(b []byte, at int) (key Span, next int, inherited, ok bool) {
-	if composeExport.Match(b[at:]) {
+	if composeExport().Match(b[at:]) {
 		at = skipWhile(b, at+len("export"), isBlank)
 	}
 	if at == len(b) {
@@ -92,7 +91,7 @@ func composeValue(b []byte, at int) (a assignment, next int, ok bool) {
 		case c == a.quote && !escaped:
 			a.raw.End = i
 			if a.quote == '"' {
-				a.value = composeEscape.ReplaceAllFunc(a.value, unescaped)
+				a.value = composeEscape().ReplaceAllFunc(a.value, unescaped)
 			}
 			return a, i + 1, true
 		case c == a.quote:
@@ -131,7 +130,7 @@ func (a *assignment) expand(b []byte, before []assignment) (ok bool) {
 	if a.quote == '\'' {
 		return true
 	}
-	for _, m := range composeVariable.FindAllSubmatchIndex(a.value, -1) {
+	for _, m := range composeVariable().FindAllSubmatchIndex(a.value, -1) {
 		braced, operator := m[6] >= 0, m[8] >= 0
 		switch {
 		case m[10] >= 0:

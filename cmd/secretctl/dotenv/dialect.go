@@ -2,6 +2,8 @@ package dotenv
 
 import (
 	"bytes"
+	"regexp"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -144,4 +146,10 @@ func statement(b []byte, at int) int {
 // trimmedEnd returns where a part ends when what satisfies is taken off its end.
 func trimmedEnd(b []byte, s Span, is func(rune) bool) Span {
 	return Span{s.Start, s.Start + len(bytes.TrimRightFunc(s.of(b), is))}
+}
+
+// lazily compiles an expression when it is first asked for: most runs of the
+// program that this is in read no file.
+func lazily(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
 }

@@ -2,15 +2,14 @@ package dotenv
 
 import (
 	"bytes"
-	"regexp"
 	"unicode"
 	"unicode/utf8"
 )
 
 var (
-	godotenvEscape   = regexp.MustCompile(`\\.`)
-	godotenvUnescape = regexp.MustCompile(`\\([^$])`)
-	godotenvVariable = regexp.MustCompile(`(\\)?\$\(?\{?([A-Z0-9_]+)?\}?`)
+	godotenvEscape   = lazily(`\\.`)
+	godotenvUnescape = lazily(`\\([^$])`)
+	godotenvVariable = lazily(`(\\)?\$\(?\{?([A-Z0-9_]+)?\}?`)
 )
 
 // readGodotenv reads as github.com/joho/godotenv does.
@@ -82,7 +81,7 @@ func godotenvValue(b []byte, at int) (a assignment, next int, ok bool) {
 		a.raw = Span{at + 1, i}
 		a.value = bytes.Clone(bytes.Trim(b[at:i], string(rune(a.quote))))
 		if a.quote == '"' {
-			a.value = godotenvEscape.ReplaceAllFunc(a.value, func(escape []byte) []byte {
+			a.value = godotenvEscape().ReplaceAllFunc(a.value, func(escape []byte) []byte {
 				switch escape[1] {
 				case 'n':
 					return []byte{'\n'}
@@ -91,7 +90,7 @@ func godotenvValue(b []byte, at int) (a assignment, next int, ok bool) {
 				}
 				return escape
 			})
-			a.value = godotenvUnescape.ReplaceAll(a.value, []byte("$1"))
+			a.value = godotenvUnescape().ReplaceAll(a.value, []byte("$1"))
 			a.expandUpper()
 		}
 		return a, i + 1, true
@@ -115,8 +114,8 @@ func godotenvComment(b []byte, at, end int) int {
 // expandUpper undoes \$. A $ before capitals, digits and _ depends on other
 // variables, any other is a $.
 func (a *assignment) expandUpper() {
-	a.value = godotenvVariable.ReplaceAllFunc(a.value, func(match []byte) []byte {
-		m := godotenvVariable.FindSubmatch(match)
+	a.value = godotenvVariable().ReplaceAllFunc(a.value, func(match []byte) []byte {
+		m := godotenvVariable().FindSubmatch(match)
 		switch {
 		case len(m[1]) > 0:
 			return match[1:]

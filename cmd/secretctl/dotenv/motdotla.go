@@ -2,7 +2,6 @@ package dotenv
 
 import (
 	"bytes"
-	"regexp"
 	"strings"
 )
 
@@ -13,7 +12,7 @@ const jsSpace = `\t\n\v\f\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{20
 // 18, with a group more for the key's end. What Go and JavaScript match
 // differently is \s, spelled out, and lines that end in U+2028 and U+2029, which
 // Parse refuses.
-var motdotlaLine = regexp.MustCompile(`(?m)` + strings.ReplaceAll(
+var motdotlaLine = lazily(`(?m)` + strings.ReplaceAll(
 	`^\s*(export\s+)?([\w.-]+)(\s*=\s*?|:\s+?)(\s*'(?:\\'|[^'])*'|\s*"(?:\\"|[^"])*"|\s*`+"`(?:\\\\`|[^`])*`"+`|[^#\r\n]+)?\s*(?:#.*)?$`,
 	`\s`, `[`+jsSpace+`]`))
 
@@ -29,7 +28,7 @@ type statementOf struct {
 func motdotla(b []byte) (found []statementOf) {
 	t := withLF(b, true)
 	defer t.clear()
-	for _, m := range motdotlaLine.FindAllSubmatchIndex(t.b, -1) {
+	for _, m := range motdotlaLine().FindAllSubmatchIndex(t.b, -1) {
 		start, end := m[7], m[7] // after the = when there is nothing
 		if m[8] >= 0 {
 			start, end = trimmed(t.b, m[8], m[9])

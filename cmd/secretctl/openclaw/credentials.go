@@ -3,6 +3,7 @@ package openclaw
 import (
 	_ "embed"
 	"strings"
+	"sync"
 )
 
 //go:embed credentials.txt
@@ -12,19 +13,20 @@ var credentialsText string
 // which "*" is any.
 type pattern []string
 
-// patterns are those places.
-var patterns = func() (all []pattern) {
+// patterns are those places, read when they are first asked for: most runs of
+// this program are not about OpenClaw.
+var patterns = sync.OnceValue(func() (all []pattern) {
 	for line := range strings.Lines(credentialsText) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
 			all = append(all, strings.Split(line, "."))
 		}
 	}
 	return all
-}()
+})
 
 // patternOf finds the pattern of a path, nil where it is no credential's.
 func patternOf(path []string) pattern {
-	for _, p := range patterns {
+	for _, p := range patterns() {
 		if p.matches(path) {
 			return p
 		}
