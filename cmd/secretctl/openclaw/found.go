@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"secretctl/broker/secret"
 	"secretctl/broker/shape"
@@ -53,7 +54,9 @@ type Environment interface {
 const redacted = "__OPENCLAW_REDACTED__"
 
 // variable matches the spellings of a reference to the environment.
-var variable = regexp.MustCompile(`^\$(?:\{([A-Z][A-Z0-9_]{0,127})\}|([A-Z][A-Z0-9_]{0,127}))$`)
+var variable = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^\$(?:\{([A-Z][A-Z0-9_]{0,127})\}|([A-Z][A-Z0-9_]{0,127}))$`)
+})
 
 // AddConfig adds the credentials of a config. Those of gateway.auth are left
 // unless they are asked for: a gateway whose own token is a reference does not
@@ -100,7 +103,7 @@ func (f *Found) addLeaf(l leaf, p pattern, env Environment) error {
 	}
 	text := l.node.AppendText(make([]byte, 0, l.node.End-l.node.Start), l.file.Text)
 	defer clear(text)
-	m := variable.FindSubmatch(text)
+	m := variable().FindSubmatch(text)
 	switch {
 	case len(bytes.TrimSpace(text)) == 0:
 		return nil
