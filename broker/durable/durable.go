@@ -152,6 +152,11 @@ func MkdirAll(d Disk, name string, perm fs.FileMode) error {
 	if err := MkdirAll(d, path.Dir(name), perm); err != nil {
 		return err
 	}
+	return Mkdir(d, name, perm)
+}
+
+// Mkdir is [MkdirAll] for a directory whose parents are there, durably.
+func Mkdir(d Disk, name string, perm fs.FileMode) error {
 	if err := d.Mkdir(name, perm); errors.Is(err, fs.ErrExist) {
 		if info, err := d.Stat(name); err != nil {
 			return err

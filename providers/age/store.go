@@ -44,8 +44,9 @@ type Store struct {
 	dir      string
 	identity func() (*age.X25519Identity, error)
 
-	mu      sync.Mutex // held while folders are made or removed
-	writing int        // versions being written: their folders stay
+	mu      sync.Mutex         // held while folders are removed
+	writing int                // versions being written: their folders stay
+	folders map[string]*making // of those that are being written
 }
 
 var _ providers.Store = (*Store)(nil)
@@ -53,7 +54,7 @@ var _ providers.Store = (*Store)(nil)
 // New returns the store in dir, which is made when something is put there. The
 // identity is read when it is first needed, and until that works.
 func New(d durable.Disk, dir string) *Store {
-	s := &Store{disk: d, dir: dir}
+	s := &Store{disk: d, dir: dir, folders: make(map[string]*making)}
 	var mu sync.Mutex
 	var id *age.X25519Identity
 	s.identity = func() (_ *age.X25519Identity, err error) {
