@@ -291,6 +291,38 @@ func (c *crashed) set(name string) {
 	})
 }
 
+// imports takes a value in for each name at once: a new version where there is
+// none or another, and none for what is as it was.
+func (c *crashed) imports(names ...string) {
+	c.step("import", func(after *promise) error {
+		var in []broker.ImportEntry
+		for _, name := range names {
+			version := c.said.current[name]
+			if name != "same" || version == 0 {
+				version = 1
+				if v, err := c.b.Versions(secret.Name(name)); err == nil {
+					version = v[0].Version + 1
+				}
+			}
+			after.current[name] = version
+			v, err := secret.New([]byte(valueOf(name, version)))
+			if err != nil {
+				return err
+			}
+			defer v.Clear()
+			in = append(in, broker.ImportEntry{Name: secret.Name(name), Env: "NAMED", Value: v})
+		}
+		c.next = *after
+		got, err := c.b.Import(context.Background(), broker.Owner(), in, broker.ImportOptions{})
+		for _, r := range got {
+			if r.Version != after.current[string(r.Name)] {
+				return fmt.Errorf("%s has version %d, not %d", r.Name, r.Version, after.current[string(r.Name)])
+			}
+		}
+		return err
+	})
+}
+
 // valueOf is what a version of a secret is set to.
 func valueOf(name string, version uint64) string {
 	return canary.Of(fmt.Sprintf("%s-%d", name, version))
@@ -341,6 +373,7 @@ func (c *crashed) live() (ids []string) {
 
 // scenario is a life: everything a broker does to its disk, some of it twice.
 func (c *crashed) scenario() {
+	defer broker.OneImportWriter()()
 	ctx, owner := context.Background(), broker.Owner()
 	c.init()
 	c.open()
@@ -363,6 +396,8 @@ func (c *crashed) scenario() {
 		_, err := c.b.Rollback(owner, "a")
 		return err
 	})
+	c.imports("same", "d")
+	c.imports("a", "same", "d", "e/f")
 	for range 6 { // several segments
 		c.lease("a", time.Hour)
 	}

@@ -32,3 +32,11 @@ func (b *Broker) Awaited() bool {
 	defer b.changes.mu.Unlock()
 	return b.changes.next != nil
 }
+
+// OneImportWriter makes imports write one value after the other, so that the
+// changes of the disk have an order.
+func OneImportWriter() (restore func()) {
+	was := importWriters
+	importWriters = 1
+	return func() { importWriters = was }
+}

@@ -69,6 +69,7 @@ func realOptions(d durable.Disk) broker.Options {
 
 // work does one of everything and says so.
 func work(b *broker.Broker, out *json.Encoder) error {
+	defer broker.OneImportWriter()()
 	ctx, owner := context.Background(), broker.Owner()
 	step := func(name string, do func() (ack, error)) error {
 		if err := out.Encode(ack{Began: name}); err != nil {
@@ -94,6 +95,22 @@ func work(b *broker.Broker, out *json.Encoder) error {
 			}
 			version, err := b.Set(ctx, owner, "a", "", v)
 			return ack{Version: version}, err
+		}},
+		{"import", func() (ack, error) {
+			var in []broker.ImportEntry
+			for _, name := range []secret.Name{"b", "a", "c/d"} {
+				v, err := secret.New([]byte(canary.Of("imported")))
+				if err != nil {
+					return ack{}, err
+				}
+				defer v.Clear()
+				in = append(in, broker.ImportEntry{Name: name, Value: v})
+			}
+			got, err := b.Import(ctx, owner, in, broker.ImportOptions{})
+			if err != nil {
+				return ack{}, err
+			}
+			return ack{Version: got[1].Version}, nil
 		}},
 		{"lease", func() (ack, error) {
 			issued, err := b.Lease(ctx, owner, broker.LeaseRequest{Secret: "a", TTLSeconds: 3600})
@@ -133,7 +150,7 @@ func TestKill9EveryOp(t *testing.T) {
 	}
 	h := newHome(t, "")
 	rnd := rand.New(rand.NewPCG(1, 2))
-	died, ops := 0, 36 // about as many as one life has
+	died, ops := 0, 60 // about as many as one life has
 	for n := 0; died < kills; n++ {
 		require.Less(t, n, 2*kills, "lives are shorter than that")
 		at := n
