@@ -78,8 +78,9 @@ type Broker struct {
 	// whoever takes power away, before it acknowledges: after that no byte leaves.
 	gate sync.RWMutex
 
-	reuse sync.Map // reuser → lease.ID of the last lease given for reuse
-	bound sync.Map // lease.ID → *connection whose end is its end
+	reusing sync.Mutex // one request for reuse at a time
+	reuse   sync.Map   // reuser → lease.ID of the last lease given for reuse
+	bound   sync.Map   // lease.ID → *connection whose end is its end
 
 	changes  changes
 	anchored *anchor

@@ -207,7 +207,7 @@ func wellFormed(h http.Header) bool {
 // expects has a caller that waits to be asked for its body be asked when the
 // body is wanted. It reports whether the request expects nothing else.
 func (c *connection) expects(req *http.Request) bool {
-	switch req.Header.Get("Expect") {
+	switch strings.ToLower(req.Header.Get("Expect")) {
 	case "":
 		return true
 	case "100-continue":

@@ -337,6 +337,8 @@ func (r *request) importEntry() (ImportEntry, error) {
 	switch {
 	case err != nil:
 		return ImportEntry{}, badRequest(err.Error(), "secretctl import --map KEY=NAME")
+	case h.Env != "" && config.ObeyedEnv(h.Env):
+		return ImportEntry{}, badRequest(fmt.Sprintf("programs obey a variable called %q, so no secret is offered under it", h.Env), "rename the key, or give the secret its variable in secretctl.toml: env")
 	case h.Env != "" && !config.IsEnv(h.Env):
 		return ImportEntry{}, badRequest(fmt.Sprintf("%.128q cannot be the name of a variable", h.Env), "")
 	case h.Size < 0:

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"secretctl/broker"
@@ -121,6 +122,7 @@ func TestImportRefusals(t *testing.T) {
 		"{\"name\":\"openai/b\",\"size\":5":                                     400,
 		"{\"name\":\"Openai B\",\"size\":1}\nx":                                 400,
 		"{\"name\":\"openai/b\",\"env\":\"A=B\",\"size\":1}\nx":                 400,
+		"{\"name\":\"openai/b\",\"env\":\"LD_PRELOAD\",\"size\":1}\nx":          400,
 		"{\"name\":\"openai/b\",\"size\":-1}\nx":                                400,
 		"{\"name\":\"openai/b\",\"size\":1048577}\nx":                           413,
 		"{\"name\":\"openai/b\",\"x\":\"" + strings.Repeat("x", 2000) + "\"}\n": 400,
@@ -265,6 +267,26 @@ func TestReuse(t *testing.T) {
 	three, err := b.Lease(t.Context(), agent, ask)
 	require.NoError(t, err)
 	require.NotEqual(t, two.ID, three.ID)
+
+	// All at once, and while the last place is its own.
+	mint(t, b, "weather", "snow")
+	ids := make([]string, 8)
+	together(len(ids), func(i int) {
+		issued, err := b.Lease(t.Context(), agent, ask)
+		if assert.NoError(t, err) {
+			ids[i] = issued.ID.String()
+		}
+	})
+	for _, id := range ids {
+		require.Equal(t, ids[0], id)
+	}
+	h.configure(strings.Replace(grants, "agent = \"claw\"\n", "agent = \"claw\"\nmax_leases = 1\n", 1))
+	require.NoError(t, b.Reload())
+	agent = b.Agent(agentUID)
+	mint(t, b, "weather", "hail")
+	_, err = b.Lease(t.Context(), agent, ask)
+	require.NoError(t, err)
+	require.Len(t, b.Leases(agent), 1)
 
 	for _, wrong := range []broker.LeaseRequest{
 		{Secret: "weather", Reuse: true},

@@ -56,12 +56,17 @@ func (b *Broker) Lease(ctx context.Context, c *Caller, req LeaseRequest) (*Issue
 		return nil, err
 	}
 	if req.Reuse {
-		if again, err := b.again(ctx, c, name); again != nil || err != nil {
+		b.reusing.Lock()
+		defer b.reusing.Unlock()
+		if again, err := b.again(ctx, c, name, req); again != nil || err != nil {
 			return again, err
 		}
 	}
 	now, id := b.now(), lease.NewID()
 	d := b.decide(c, id, now, name, door, req)
+	if req.Reuse && d.Code == grant.CodeMaxLeases && b.supersede(c, name, req, lease.ID{}) {
+		d = b.decide(c, id, now, name, door, req) // the place was its own
+	}
 	if !d.Allow {
 		return nil, b.denied(c, name, door, req.Reason, d)
 	}
@@ -88,22 +93,28 @@ func (b *Broker) Lease(ctx context.Context, c *Caller, req LeaseRequest) (*Issue
 	}
 	issued, err := b.issue(ctx, c, l, now)
 	if err == nil && req.Reuse {
-		b.reusable(c, &l)
+		b.supersede(c, name, req, l.ID)
 	}
 	return issued, err
 }
 
-// reuser is whose leases on a secret may be given again.
+// reuser is who may be given a lease again: of one user's consumers, the one that
+// states the same reason.
 type reuser struct {
-	agent string
-	uid   uint32
-	name  secret.Name
+	agent  string
+	uid    uint32
+	name   secret.Name
+	reason string
+}
+
+func (c *Caller) reuser(name secret.Name, req LeaseRequest) reuser {
+	return reuser{c.Name(), c.Peer.UID, name, stated(req.Reason)}
 }
 
 // again renews the lease that was given for reuse before, if it is on the
 // current version. It returns nil when there is none.
-func (b *Broker) again(ctx context.Context, c *Caller, name secret.Name) (*Issued, error) {
-	id, ok := b.reuse.Load(reuser{c.Name(), c.Peer.UID, name})
+func (b *Broker) again(ctx context.Context, c *Caller, name secret.Name, req LeaseRequest) (*Issued, error) {
+	id, ok := b.reuse.Load(c.reuser(name, req))
 	if !ok {
 		return nil, nil
 	}
@@ -114,23 +125,33 @@ func (b *Broker) again(ctx context.Context, c *Caller, name secret.Name) (*Issue
 	if current, err := b.ledger.Current(name); err != nil || current != old.Version {
 		return nil, nil
 	}
-	again, err := b.Renew(ctx, c, old.ID.String())
+	again, err := b.renew(ctx, c, old.ID.String(), req.Reason, req.Group)
 	if errors.Is(err, ErrNoSuchLease) {
 		return nil, nil // it ended in this moment
 	}
 	return again, err
 }
 
-// reusable remembers a lease for [Broker.again], and ends the one before it.
-// There is one a secret that an agent may have, at most.
-func (b *Broker) reusable(c *Caller, l *lease.Lease) {
-	before, ok := b.reuse.Swap(reuser{c.Name(), c.Peer.UID, l.Secret}, l.ID)
-	if !ok {
-		return
+// supersede remembers a lease for [Broker.again] (none: nothing) and ends the one
+// before it. It reports whether it ended one. There is one a secret and reason
+// that an agent may have, at most.
+func (b *Broker) supersede(c *Caller, name secret.Name, req LeaseRequest, id lease.ID) (ended bool) {
+	key := c.reuser(name, req)
+	var before any
+	var ok bool
+	if id == (lease.ID{}) {
+		before, ok = b.reuse.LoadAndDelete(key)
+	} else {
+		before, ok = b.reuse.Swap(key, id)
 	}
-	if old, ok := b.table.Get(before.(lease.ID), b.now()); ok {
+	if !ok {
+		return false
+	}
+	old, ok := b.table.Get(before.(lease.ID), b.now())
+	if ok {
 		b.release(c, &old, "superseded")
 	}
+	return ok
 }
 
 // parse reads what does not depend on who may have what.
@@ -238,6 +259,10 @@ func (b *Broker) issueLive(l lease.Lease, value secret.Value, now clock.Reading)
 
 // Renew decides again, and moves a following lease to the current version.
 func (b *Broker) Renew(ctx context.Context, c *Caller, id string) (*Issued, error) {
+	return b.renew(ctx, c, id, "", "")
+}
+
+func (b *Broker) renew(ctx context.Context, c *Caller, id, reason, group string) (*Issued, error) {
 	if err := b.serving(); err != nil {
 		b.refused(c, audit.EventRenew, "")
 		return nil, err
@@ -266,7 +291,7 @@ func (b *Broker) Renew(ctx context.Context, c *Caller, id string) (*Issued, erro
 	l.PID, l.Issued, l.Expires, l.TTL, l.BootDeadline = c.Peer.PID, now.Wall, now.Wall.Add(d.TTL), d.TTL, now.Boot+d.TTL
 	r := b.record(c, audit.EventRenew)
 	l.Describe(r)
-	r.Decision, r.Reason = audit.Allow, string(d.Code)
+	r.Decision, r.Reason, r.Stated, r.Group = audit.Allow, string(d.Code), stated(reason), group
 	if err := b.log.Append(r); err != nil {
 		return nil, b.notRecorded(err)
 	}

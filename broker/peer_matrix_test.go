@@ -52,7 +52,7 @@ var matrix = map[string]row{
 	"owner GET /v1/leases":             {owner: 200},
 	"owner POST /v1/leases/{id}/renew": {target: "/v1/leases/LEASE/renew", owner: 200},
 	"owner DELETE /v1/leases/{id}":     {target: "/v1/leases/LEASE", owner: 204},
-	"owner POST /v1/revoke":            {body: `{"agent":"nobody"}`, owner: 200},
+	"owner POST /v1/revoke":            {body: `{"secret":"twice"}`, owner: 200},
 	"owner POST /v1/kill":              {owner: 200},
 	"owner POST /v1/resume":            {owner: 200},
 	"owner GET /v1/check":              {target: "/v1/check?agent=claw&name=weather", owner: 200},

@@ -80,9 +80,15 @@ func (b *Broker) router(s Socket) *router {
 		r.all.HandleFunc(m.Pattern, func(w http.ResponseWriter, r *http.Request) { serve(w.(*response), r) })
 	}
 	r.all.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, badRequest("there is no such method on the "+string(s)+"'s socket", "see secretctl help, and unset SECRETCTL_SOCKET"))
+		fail(w, badRequest("there is no such method on the "+string(s)+"'s socket", otherSocket[s]))
 	})
 	return r
+}
+
+// otherSocket is what to do about a method that a socket does not have.
+var otherSocket = map[Socket]string{
+	AgentSocket: "only an owner can do this; an owner runs: unset SECRETCTL_SOCKET",
+	OwnerSocket: "the broker is of another version: secretctl version, secretctl status",
 }
 
 func (r *router) serve(w *response, req *http.Request) {

@@ -120,11 +120,33 @@ func (b *Broker) Revoke(c *Caller, s Selection) (ended int, err error) {
 		return (s.Agent == "" || l.Agent == s.Agent) && (s.Secret == "" || string(l.Secret) == s.Secret) &&
 			(len(s.IDs) == 0 || slices.Contains(s.IDs, l.ID.String()))
 	})
+	if len(leases) == 0 {
+		if err := b.mistaken(s); err != nil {
+			return 0, err
+		}
+	}
 	err = b.end(c, "revoked", leases)
 	if missing := len(s.IDs) - len(leases); err == nil && missing > 0 {
 		err = &Error{CodeNotFound, fmt.Sprintf("%d of the ids name no lease in force", missing), "secretctl leases"}
 	}
 	return len(leases), err
+}
+
+// mistaken reports that a selection names what there is not. Who ends leases must
+// not take a mistyped name for an end.
+func (b *Broker) mistaken(s Selection) error {
+	if _, ok := b.settings.Load().Agent(s.Agent); s.Agent != "" && s.Agent != OwnerName && !ok {
+		return &Error{CodeNotFound, fmt.Sprintf("the config names no agent %q, and none of that name holds a lease", s.Agent), "secretctl leases shows the agents; an agent is not called as its user is"}
+	}
+	if name, err := secret.ParseName(s.Secret); s.Secret != "" {
+		if err == nil {
+			_, err = b.ledger.Get(name)
+		}
+		if err != nil {
+			return &Error{CodeNotFound, fmt.Sprintf("there is no secret %q", s.Secret), "secretctl ls"}
+		}
+	}
+	return nil
 }
 
 // revokeSecret ends every lease on a secret that goes away.

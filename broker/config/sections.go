@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -214,6 +215,23 @@ func (r *reader) secrets(tree *table, c *Config) {
 
 // IsEnv reports whether s can be the name of a variable in an environment.
 func IsEnv(s string) bool { return len(s) <= 128 && envName.MatchString(s) }
+
+// ObeyedEnv reports whether a program that is started with a variable of this name
+// would run or load what the variable says. A value that somebody else chose is
+// not to come under such a name.
+func ObeyedEnv(name string) bool {
+	for _, begin := range []string{"LD_", "DYLD_", "BASH_FUNC_", "PYTHON", "PERL", "RUBY", "GIT_", "NODE_", "NPM_", "JAVA_", "_JAVA_", "JDK_", "SECRETCTL_"} {
+		if strings.HasPrefix(name, begin) {
+			return true
+		}
+	}
+	switch name {
+	case "PATH", "HOME", "IFS", "ENV", "BASH_ENV", "SHELL", "SHELLOPTS", "BASHOPTS", "PS4", "PROMPT_COMMAND", "EDITOR", "VISUAL", "PAGER",
+		"BROWSER", "LESSOPEN", "GCONV_PATH", "LOCPATH", "TMPDIR", "CLASSPATH", "LUA_INIT", "PHPRC", "GLIBC_TUNABLES":
+		return true
+	}
+	return false
+}
 
 // cutName reports, and notes as wrong, a name that TOML took apart at its dots
 // because it stands without quotes.

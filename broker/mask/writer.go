@@ -116,6 +116,27 @@ func (w *Writer) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
+// Know replaces the values that are known. What is held back is looked at again,
+// so that a value is found that began before.
+func (w *Writer) Know(set *Set) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return
+	}
+	if w.m != nil {
+		w.m.digest.forget()
+		w.m = nil
+	}
+	if set != nil && len(set.forms) > 0 {
+		w.m = newMatcher(set)
+	}
+	w.found = slices.DeleteFunc(w.found, func(s span) bool { return !s.shape })
+	w.deciding, w.at = false, min(w.at, w.sent)
+	w.search(false)
+	w.flush(w.decided())
+}
+
 // Close writes what is held back. It does not close dst.
 func (w *Writer) Close() error {
 	w.mu.Lock()

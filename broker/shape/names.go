@@ -120,6 +120,9 @@ func LooksSecret(key string, value []byte) (rule string, ok bool) {
 	return "", false
 }
 
+// NamesSecret reports whether a key is the name of a secret, whatever its value.
+func NamesSecret(key string) bool { _, named := secretName(key); return named }
+
 // reference reports whether a value only says where the value is.
 func reference(b []byte) bool {
 	s := string(b)

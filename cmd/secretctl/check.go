@@ -133,7 +133,7 @@ func (w *world) checkRequest(c *cobra.Command, asJSON bool, args []string) error
 // decision is what would be decided, in a sentence.
 func decision(d *broker.Check) string {
 	if d.Allow {
-		text := fmt.Sprintf("%s gets %s by the %s door, leased for %s: %s",
+		text := fmt.Sprintf("%s gets %s by the %s door, leased for at most %s: %s",
 			d.Agent, d.Secret, d.Door, config.FormatDuration(time.Duration(d.TTLSeconds)*time.Second), rule(d))
 		if !d.Exists {
 			text += "; but there is no such secret yet"

@@ -14,8 +14,8 @@ func TestDecisionsInWords(t *testing.T) {
 		check broker.Check
 		words string
 	}{
-		{broker.Check{Allow: true, Exists: true, Line: 7, TTLSeconds: 900}, "claw gets key by the value door, leased for 15m: the grant at secretctl.toml:7"},
-		{broker.Check{Allow: true, Line: 7, TTLSeconds: 60}, "claw gets key by the value door, leased for 1m: the grant at secretctl.toml:7; but there is no such secret yet"},
+		{broker.Check{Allow: true, Exists: true, Line: 7, TTLSeconds: 900}, "claw gets key by the value door, leased for at most 15m: the grant at secretctl.toml:7"},
+		{broker.Check{Allow: true, Line: 7, TTLSeconds: 60}, "claw gets key by the value door, leased for at most 1m: the grant at secretctl.toml:7; but there is no such secret yet"},
 		{broker.Check{Reason: "no_grant"}, "claw does not get key by the value door: no grant names it"},
 		{broker.Check{Reason: "denied_by_rule", Line: 7}, "claw does not get key by the value door: the grant at secretctl.toml:7 denies it"},
 		{broker.Check{Reason: "hours", Line: 7}, "claw does not get key by the value door: the grant at secretctl.toml:7 does not give it at this hour"},

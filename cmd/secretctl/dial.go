@@ -87,7 +87,7 @@ func notOwner() error {
 // askOwner asks at the home's own socket. Grants do not bind an owner, so being
 // denied there means that this user is none.
 func (w *world) askOwner(ctx context.Context, fn asking) error {
-	h, err := w.home()
+	h, err := w.ofSudoer().home()
 	if err != nil {
 		return err
 	}
@@ -147,5 +147,5 @@ func on(ctx context.Context, path string, sticky bool, s broker.Socket, fn askin
 }
 
 func notRunning(tried ...string) error {
-	return hinted(sock.ErrNotRunning, "secretctl serve (nobody answers at "+strings.Join(tried, ", nor at ")+")")
+	return hinted(sock.ErrNotRunning, "secretctl serve (nobody answers at "+strings.Join(tried, ", nor at ")+"); if it is another user's: export SECRETCTL_SOCKET=…/run/agent.sock")
 }

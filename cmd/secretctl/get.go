@@ -22,9 +22,10 @@ not running, 6 the kill switch is on.`
 func getCommand(w *world) *cobra.Command {
 	var g getting
 	c := &cobra.Command{
-		Use:   "get NAME",
-		Short: "lease a secret and print its value",
-		Long:  getHelp,
+		Use:        "get NAME",
+		SuggestFor: []string{"show", "read"},
+		Short:      "lease a secret and print its value",
+		Long:       getHelp,
 		Example: `  export OPENAI_API_KEY="$(secretctl get openai/api-key)"
   secretctl get openai/api-key --ttl 5m --reason "nightly report"`,
 		Args:              takes("NAME"),

@@ -299,14 +299,15 @@ func (m *importing) send(ctx context.Context, client *broker.Client, moves []*mo
 	return nil
 }
 
-// checkUpdates keeps a user whose files are imported by root from deciding about
-// secrets that are there.
+// checkUpdates keeps a file from replacing the value of a secret that has the same
+// name by chance: another project's, or one that is not for the user whose file
+// it is.
 func (m *importing) checkUpdates(moves []*move) error {
 	for _, move := range moves {
 		_, named := m.choosing.names[move.entry.Key]
-		if m.user != "" && move.action == actionUpdated && !named {
-			return hinted(fmt.Errorf("%s is there already, with another value than %s has in a file of %s", move.name, move.entry.Key, m.user),
-				fmt.Sprintf("if it is to be replaced: --map %s=%s; else give it another name, or all: --prefix %s", move.entry.Key, move.name, m.user))
+		if move.action == actionUpdated && !named {
+			return hinted(fmt.Errorf("%s is there already, with another value than %s has", move.name, move.entry.Key),
+				fmt.Sprintf("if it is to be replaced: --map %s=%s; else give these names a beginning of their own: --prefix P", move.entry.Key, move.name))
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 
 	"secretctl/cmd/secretctl/dotenv"
 )
@@ -107,6 +108,7 @@ func inherited(fd int) (*os.File, error) {
 	if f == nil {
 		return nil, os.ErrInvalid
 	}
+	syscall.CloseOnExec(fd) // what this process starts is not to speak to our parent
 	info, err := f.Stat()
 	if err == nil && info.Mode().Type() != os.ModeSocket {
 		err = os.ErrInvalid

@@ -90,6 +90,8 @@ func (c *choosing) decide(m *move) {
 		m.why = ruleWhat(rule)
 	case c.all:
 		m.why = "--all"
+	case shape.NamesSecret(m.entry.Key):
+		m.leave("its name says secret, its value looks like an example; --map " + m.entry.Key + "=NAME takes it")
 	default:
 		m.leave("it does not look secret")
 	}

@@ -37,6 +37,9 @@ func (m *importing) restore(ctx context.Context, files envFiles, plans []*plan) 
 		}
 	}
 	err := m.w.asOwner(ctx, func(client *broker.Client) error {
+		if err := m.mayRestore(ctx, client, plans); err != nil {
+			return err
+		}
 		for _, p := range plans {
 			for i := range p.moves {
 				if move := &p.moves[i]; move.taken() {
@@ -57,6 +60,44 @@ func (m *importing) restore(ctx context.Context, files envFiles, plans []*plan) 
 		}
 	}
 	return errors.Join(err, m.report(ctx, plans))
+}
+
+// mayRestore refuses files by which an agent would get what it is not granted: what
+// is in the file decides which secrets are written into it.
+func (m *importing) mayRestore(ctx context.Context, client *broker.Client, plans []*plan) error {
+	if m.user == "" {
+		var paths []string
+		for _, p := range plans {
+			paths = append(paths, p.path)
+		}
+		return refuseAgents(ctx, client, paths, "are written into it", "for a file of an agent's: sudo secretctl import --undo --user NAME FILE…")
+	}
+	status, err := client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	uid, _ := m.uid()
+	at := slices.IndexFunc(status.Agents, func(a broker.AgentStatus) bool { return a.UID == uid })
+	for _, p := range plans {
+		for _, move := range p.moves {
+			if !move.taken() {
+				continue
+			}
+			granted := false
+			if at >= 0 {
+				check, err := client.Check(ctx, status.Agents[at].Name, string(move.name), "value")
+				if err != nil {
+					return err
+				}
+				granted = check.Allow
+			}
+			if !granted {
+				return hinted(fmt.Errorf("%s: line %d: %s is not granted to the user whose file this is", p.path, move.entry.Line, move.name),
+					"who may have it is decided by a grant: secretctl check AGENT "+string(move.name))
+			}
+		}
+	}
+	return nil
 }
 
 // putBack has the value of one secret written in the place of its reference.

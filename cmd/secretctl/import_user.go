@@ -197,14 +197,14 @@ func importAsUserCommand() *cobra.Command {
 // serveAsUser answers calls until there are no more. It works on nothing before
 // it has seen that it is the user it should be, and can be no other.
 func serveAsUser() error {
-	conn, err := inherited(3)
+	if err := withoutNewPrivileges(); err != nil {
+		return fmt.Errorf("giving up the way to other users: %w", err)
+	}
+	conn, err := inherited(3) // not before: it is closed in what this process becomes
 	if err != nil {
 		return &usageError{command: "import", text: asUserCommand + " is started by import --user"}
 	}
 	defer conn.Close()
-	if err := withoutNewPrivileges(); err != nil {
-		return fmt.Errorf("giving up the way to other users: %w", err)
-	}
 	var c call
 	if _, err := receive(conn, &c); err != nil {
 		return err

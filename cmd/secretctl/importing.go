@@ -85,16 +85,17 @@ func (p parent) Import(_ context.Context, entries []broker.ImportEntry, dryRun b
 
 // serveImports carries out what a child asks for until it hangs up. The child
 // runs as the agent's user, who can have it ask for anything: so nothing is
-// stored but under the prefix.
-func serveImports(ctx context.Context, conn io.ReadWriter, to importer, prefix string) error {
+// stored but under the prefix, nothing that is there is replaced, and what was
+// called a dry run here is one.
+func serveImports(ctx context.Context, conn io.ReadWriter, to importer, prefix string, dryRun bool) error {
 	for {
-		entries, dryRun, err := readImport(conn, prefix)
+		entries, wanted, err := readImport(conn, prefix)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		var reply importReply
 		if err == nil {
-			reply.Results, err = to.Import(ctx, entries, dryRun)
+			reply.Results, err = importNew(ctx, to, entries, dryRun || wanted)
 		}
 		for _, e := range entries {
 			e.Value.Clear()
@@ -109,6 +110,24 @@ func serveImports(ctx context.Context, conn io.ReadWriter, to importer, prefix s
 			return nil
 		}
 	}
+}
+
+// importNew imports what is not there yet.
+func importNew(ctx context.Context, to importer, entries []broker.ImportEntry, dryRun bool) ([]broker.ImportResult, error) {
+	results, err := to.Import(ctx, entries, true)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range results {
+		if r.Action == actionUpdated && !dryRun {
+			return nil, hinted(fmt.Errorf("%s is there already, with another value than the agent's files have", r.Name),
+				fmt.Sprintf("if it is to be replaced: secretctl rm %s, and run this again; else say another --prefix", r.Name))
+		}
+	}
+	if dryRun {
+		return results, nil
+	}
+	return to.Import(ctx, entries, false)
 }
 
 func readImport(conn io.ReadWriter, prefix string) (entries []broker.ImportEntry, dryRun bool, err error) {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,8 +30,14 @@ func (s *shelf) Import(_ context.Context, entries []broker.ImportEntry, dryRun b
 			}
 			return nil
 		})
-		s.names = append(s.names, string(e.Name))
-		results = append(results, broker.ImportResult{Name: e.Name, Action: "created", Version: 1})
+		if !dryRun {
+			s.names = append(s.names, string(e.Name))
+		}
+		action := "created"
+		if strings.HasSuffix(string(e.Name), "/there") {
+			action = "updated"
+		}
+		results = append(results, broker.ImportResult{Name: e.Name, Action: action, Version: 1})
 		err = errors.Join(err, whole)
 	}
 	return results, errors.Join(err, s.err)
@@ -40,7 +47,7 @@ func (s *shelf) Import(_ context.Context, entries []broker.ImportEntry, dryRun b
 func served(t *testing.T, vault importer, child func(conn net.Conn)) error {
 	ours, theirs := net.Pipe()
 	done := make(chan error, 1)
-	go func() { done <- serveImports(t.Context(), ours, vault, "claw") }()
+	go func() { done <- serveImports(t.Context(), ours, vault, "claw", false) }()
 	child(theirs)
 	require.NoError(t, theirs.Close())
 	err := <-done
@@ -64,6 +71,14 @@ func TestImportsThroughTheParent(t *testing.T) {
 		}
 	}))
 	require.Equal(t, []string{"claw/a", "claw/b", "claw/a", "claw/b"}, vault.names)
+
+	// What is there is not replaced, nor what is with it stored.
+	vault.names = nil
+	require.NoError(t, served(t, vault, func(conn net.Conn) {
+		_, err := parent{conn}.Import(t.Context(), []broker.ImportEntry{entry("claw/a"), entry("claw/there")}, false)
+		require.ErrorContains(t, err, "claw/there is there already")
+	}))
+	require.Empty(t, vault.names)
 
 	vault.err = hinted(errors.New("the vault is full"), "make room")
 	require.NoError(t, served(t, vault, func(conn net.Conn) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	_ "embed"
 	"encoding/json"
@@ -17,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"text/template"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -126,6 +128,9 @@ func (p *place) find(w *world) error {
 	return err
 }
 
+// shellTime is how long a login shell may take to say its PATH.
+const shellTime = 5 * time.Second
+
 // path is where programs are looked for: where a login shell of the user's would,
 // and then where this process does.
 func (p *place) path(w *world) string {
@@ -134,7 +139,10 @@ func (p *place) path(w *world) string {
 	if s := w.getenv("SHELL"); filepath.IsAbs(s) {
 		shell = s
 	}
-	cmd := exec.Command(shell, "-lc", `printf '%s' "$PATH"`)
+	ctx, stop := context.WithTimeout(context.Background(), shellTime)
+	defer stop()
+	cmd := exec.CommandContext(ctx, shell, "-lc", `printf '%s' "$PATH"`)
+	cmd.WaitDelay = time.Second // what the shell left in the background may hold its output open
 	cmd.Env = append(os.Environ(), "PATH="+path)
 	if out, err := cmd.Output(); err == nil && !bytes.ContainsAny(out, "\n\x00") {
 		path = string(out) + ":" + path

@@ -20,6 +20,7 @@ import (
 	"secretctl/broker/secret"
 	"secretctl/cmd/secretctl/dotenv"
 	"secretctl/cmd/secretctl/openclaw"
+	"secretctl/sock"
 )
 
 const migrateHelp = `Moves the credentials in OpenClaw's config, .env and auth-profile stores into the
@@ -113,7 +114,7 @@ func (m *migrating) runAs(w *world, c *cobra.Command) error {
 	if err != nil {
 		return a.ended(cmd, err)
 	}
-	bad := serveImports(c.Context(), ours, owner{w}, m.prefix)
+	bad := serveImports(c.Context(), ours, owner{w}, m.prefix, m.dryRun)
 	return cmp.Or(a.ended(cmd, cmd.Wait()), bad)
 }
 
@@ -133,6 +134,12 @@ type migration struct {
 }
 
 func (m *migrating) migrate(ctx context.Context, w *world, vault importer) (err error) {
+	if os.Geteuid() == 0 {
+		// Root would run OpenClaw on what others can change.
+		if err := sock.TrustedPath(m.dir, 0, true); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return hinted(fmt.Errorf("opening %s: %w", m.dir, err), "sudo secretctl openclaw migrate --user NAME")
+		}
+	}
 	dir, err := os.OpenRoot(m.dir)
 	if err != nil {
 		return hinted(fmt.Errorf("OpenClaw's directory %s cannot be opened: %w", m.dir, reason(err)), "say where it is: --dir DIR")
@@ -415,6 +422,13 @@ func (s *migration) clean(ctx context.Context) error {
 		return err
 	}
 	defer now.Clear()
+	uses := now.Uses(openclaw.ProviderAlias)
+	for _, c := range s.found.Credentials {
+		if c.Agent == "" && c.Provider == "" && !slices.Contains(uses, c.Name) {
+			return hinted(fmt.Errorf("openclaw secrets apply has ended well, and its config does not refer to %s: nothing was removed", c.Name),
+				"see what it says: openclaw secrets audit --allow-exec")
+		}
+	}
 	backups, err := openclaw.Backups(s.dir)
 	if err != nil {
 		return fmt.Errorf("looking for openclaw.json.bak*: %w", reason(err))

@@ -8,8 +8,9 @@ import (
 
 func resumeCommand(w *world) *cobra.Command {
 	return &cobra.Command{
-		Use:   "resume",
-		Short: "end the kill switch",
+		Use:        "resume",
+		SuggestFor: []string{"unkill", "start"},
+		Short:      "end the kill switch",
 		Long: `Ends the kill switch: leases are given again. Nothing that was ended comes
 back.`,
 		Example: "  secretctl resume",

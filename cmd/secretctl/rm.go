@@ -9,8 +9,9 @@ import (
 func rmCommand(w *world) *cobra.Command {
 	var yes, asJSON bool
 	c := &cobra.Command{
-		Use:   "rm NAME",
-		Short: "remove a secret with all its versions",
+		Use:        "rm NAME",
+		SuggestFor: []string{"delete", "remove", "unset"},
+		Short:      "remove a secret with all its versions",
 		Long: `Removes a secret: every version of it goes, and every lease on it ends. It asks
 first on a terminal; elsewhere it wants --yes.
 

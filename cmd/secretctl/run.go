@@ -48,9 +48,10 @@ is not found.`
 func runCommand(w *world) *cobra.Command {
 	var f runFlags
 	c := &cobra.Command{
-		Use:   "run [--env KEY=NAME]… [--env-file FILE]… [--file NAME=PATH]… -- CMD [ARG…]",
-		Short: "run a command with secrets in its environment",
-		Long:  runHelp,
+		Use:        "run [--env KEY=NAME]… [--env-file FILE]… [--file NAME=PATH]… -- CMD [ARG…]",
+		SuggestFor: []string{"exec"},
+		Short:      "run a command with secrets in its environment",
+		Long:       runHelp,
 		Example: `  secretctl run --env OPENAI_API_KEY=openai/api-key -- node agent.js
   secretctl run --env-file .env -- docker compose up
   secretctl run --file tls/key=key.pem -- sh -c 'server --key $SECRETCTL_FILES/key.pem'`,

@@ -53,7 +53,7 @@ func readEnvFile(path string) ([]assignment, error) {
 
 // refuseAgents refuses a file that an agent can write, or put another in the
 // place of: it would choose which secrets an owner's command gets.
-func refuseAgents(ctx context.Context, c *broker.Client, paths []string) error {
+func refuseAgents(ctx context.Context, c *broker.Client, paths []string, who, hint string) error {
 	status, err := c.Status(ctx)
 	if err != nil {
 		return err
@@ -64,8 +64,7 @@ func refuseAgents(ctx context.Context, c *broker.Client, paths []string) error {
 				continue // same-user mode: there is no boundary to keep
 			}
 			if where, ok := sock.Writable(path, agent.UID, groupsOf(agent.UID)); ok {
-				return hinted(fmt.Errorf("%s decides which secrets the command gets, and the agent %q can change it: it can write %s", path, agent.Name, where),
-					"move it to where only you can write, or say --as-agent")
+				return hinted(fmt.Errorf("%s decides which secrets %s, and the agent %q can change it: it can write %s", path, who, agent.Name, where), hint)
 			}
 		}
 	}

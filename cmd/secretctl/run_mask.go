@@ -10,7 +10,6 @@ import (
 // masked masks what is written to it, with the values that are known at the
 // time. It is for one goroutine.
 type masked struct {
-	dst   io.Writer
 	known *atomic.Pointer[mask.Set]
 	set   *mask.Set // that w has
 	w     *mask.Writer
@@ -18,15 +17,13 @@ type masked struct {
 
 func newMasked(dst io.Writer, known *atomic.Pointer[mask.Set]) *masked {
 	set := known.Load()
-	return &masked{dst, known, set, mask.NewWriter(dst, set, mask.Options{})}
+	return &masked{known, set, mask.NewWriter(dst, set, mask.Options{})}
 }
 
 func (m *masked) Write(p []byte) (int, error) {
 	if set := m.known.Load(); set != m.set {
-		if err := m.w.Close(); err != nil {
-			return 0, err
-		}
-		m.set, m.w = set, mask.NewWriter(m.dst, set, mask.Options{})
+		m.w.Know(set)
+		m.set = set
 	}
 	return m.w.Write(p)
 }

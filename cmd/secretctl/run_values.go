@@ -37,7 +37,7 @@ func (r *runner) names(ctx context.Context, c *broker.Client, s broker.Socket) (
 	p := r.plan
 	owner := !p.asAgent && isOwners(ctx, c, s)
 	if owner && len(p.envFiles) > 0 {
-		if err := refuseAgents(ctx, c, p.envFiles); err != nil {
+		if err := refuseAgents(ctx, c, p.envFiles, "the command gets", "move it to where only you can write, or say --as-agent"); err != nil {
 			return nil, err
 		}
 	}

@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +17,7 @@ import (
 	"secretctl/broker"
 	"secretctl/broker/mask"
 	"secretctl/cmd/secretctl/scan"
+	"secretctl/providers/age"
 	"secretctl/sock"
 )
 
@@ -96,7 +99,7 @@ func (o *scanning) run(ctx context.Context) error {
 			o.w.say("%v", err)
 		}
 	}
-	found := s.Findings()
+	found := o.withoutIdentity(s.Findings())
 	if err := o.print(found, troubles, s.Progress()); err != nil {
 		return err
 	}
@@ -107,6 +110,20 @@ func (o *scanning) run(ctx context.Context) error {
 		return exitAnswer(scanFound)
 	}
 	return nil
+}
+
+// withoutIdentity leaves the broker's own identity out: it lies where it belongs,
+// and whoever took it away as one finds told would have lost the vault.
+func (o *scanning) withoutIdentity(found []scan.Finding) []scan.Finding {
+	h, err := o.w.ofSudoer().home()
+	if err != nil {
+		return found
+	}
+	identity := filepath.Join(h.dir, age.IdentityFile)
+	return slices.DeleteFunc(found, func(f scan.Finding) bool {
+		path, err := filepath.Abs(f.Path)
+		return err == nil && path == identity && f.Commit == ""
+	})
 }
 
 // know tells the scanner the values in the vault, as far as this user may know
@@ -206,9 +223,23 @@ func (o *scanning) print(found []scan.Finding, troubles []error, p scan.Progress
 	}
 	if len(found) > 0 {
 		o.w.say("found %s in %s (%s)", counted(len(found), "secret"), counted(int(p.Files), "file"), size(p.Bytes))
-		o.w.hint("put it into the vault with secretctl set NAME, replace it at its service, and remove it here")
+		o.w.hint(hintFor(found))
 	}
 	return nil
+}
+
+// hintFor says what to do about finds.
+func hintFor(found []scan.Finding) string {
+	env := func(f scan.Finding) bool { return strings.HasPrefix(filepath.Base(f.Path), ".env") && f.Commit == "" }
+	held := func(f scan.Finding) bool { return f.Secret != "" }
+	first, _ := filepath.Abs(found[0].Path)
+	switch {
+	case !slices.ContainsFunc(found, func(f scan.Finding) bool { return !env(f) }):
+		return "secretctl import " + shown(first)
+	case !slices.ContainsFunc(found, func(f scan.Finding) bool { return !held(f) }):
+		return "the vault has it: remove it here, and replace it at its service if others could read it"
+	}
+	return "put it into the vault with secretctl import FILE or secretctl set NAME, replace it at its service, and remove it here"
 }
 
 func (o *scanning) printJSON(found []scan.Finding, troubles []error, p scan.Progress) error {

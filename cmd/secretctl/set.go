@@ -21,10 +21,11 @@ ever takes a value: others on this machine can read those.`
 func setCommand(w *world) *cobra.Command {
 	var s setting
 	c := &cobra.Command{
-		Use:     "set NAME",
-		Short:   "give a secret a new value, from stdin or a prompt",
-		Long:    setHelp,
-		Example: "  secretctl set openai/api-key\n  secretctl set tls/key --raw < key.pem",
+		Use:        "set NAME",
+		SuggestFor: []string{"add", "put", "store"},
+		Short:      "give a secret a new value, from stdin or a prompt",
+		Long:       setHelp,
+		Example:    "  secretctl set openai/api-key\n  secretctl set tls/key --raw < key.pem",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return &usageError{pathOf(c), "a value is never an argument: it comes from stdin or the prompt", "secretctl set NAME < FILE"}
