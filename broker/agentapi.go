@@ -10,13 +10,13 @@ import (
 // agentMethods is the API of the agent's socket. It is the outward contract.
 func agentMethods() []Method {
 	return []Method{
-		{AgentSocket, "GET /v1/health", getHealth, false},
-		{AgentSocket, "GET /v1/secrets", getAvailable, false},
-		{AgentSocket, "POST /v1/leases", postLease, false},
-		{AgentSocket, "GET /v1/leases", getLeases, false},
-		{AgentSocket, "POST /v1/leases/{id}/renew", postRenew, false},
-		{AgentSocket, "DELETE /v1/leases/{id}", deleteLease, false},
-		{AgentSocket, "GET /v1/changes", getChanges, true},
+		{AgentSocket, "GET /v1/health", getHealth},
+		{AgentSocket, "GET /v1/secrets", getAvailable},
+		{AgentSocket, "POST /v1/leases", postLease},
+		{AgentSocket, "GET /v1/leases", getLeases},
+		{AgentSocket, "POST /v1/leases/{id}/renew", postRenew},
+		{AgentSocket, "DELETE /v1/leases/{id}", deleteLease},
+		{AgentSocket, "GET /v1/changes", waiting(getChanges)},
 	}
 }
 

@@ -66,7 +66,7 @@ func (b *Broker) fingerprint(ctx context.Context, salt mask.Salt, dst []mask.Fin
 		}
 		value, err := b.values.openWithRoom(ctx, held{name, version})
 		if err != nil {
-			return nil, opening(name, err)
+			return nil, unavailable("opening", name, err)
 		}
 		err = value.Use(func(v []byte) (err error) {
 			dst, err = salt.Fingerprints(dst, string(name), v)
@@ -78,14 +78,6 @@ func (b *Broker) fingerprint(ctx context.Context, salt mask.Salt, dst []mask.Fin
 		}
 	}
 	return dst, nil
-}
-
-func opening(name secret.Name, err error) error {
-	var told *Error
-	if errors.As(err, &told) {
-		return told
-	}
-	return &Error{CodeStoreUnavailable, fmt.Sprintf("opening %q: %v", name, err), "secretctl status"}
 }
 
 // printsLine is the fingerprints of one secret as they cross the socket.

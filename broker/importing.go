@@ -105,7 +105,7 @@ func (b *Broker) importBatch(ctx context.Context, c *Caller, entries []ImportEnt
 		in := &batch[i]
 		in.ImportEntry = entries[i]
 		if err := b.plan(ctx, in, o); err != nil {
-			return nil, importing(in.Name, err)
+			return nil, unavailable("importing", in.Name, err)
 		}
 		results[i] = in.result
 	}
@@ -116,14 +116,6 @@ func (b *Broker) importBatch(ctx context.Context, c *Caller, entries []ImportEnt
 		return nil, err
 	}
 	return results, b.publishAll(ctx, c, batch)
-}
-
-func importing(name secret.Name, err error) error {
-	var told *Error
-	if errors.As(err, &told) {
-		return told
-	}
-	return &Error{CodeStoreUnavailable, fmt.Sprintf("importing %q: %v", name, err), "secretctl status"}
 }
 
 // plan works out what is to be done for an entry.
@@ -174,7 +166,7 @@ func (b *Broker) putAll(ctx context.Context, batch []incoming) error {
 			in.err = b.readBack(ctx, in)
 		}
 		if in.err != nil && failed == nil {
-			failed = importing(in.Name, in.err)
+			failed = unavailable("importing", in.Name, in.err)
 		}
 	}
 	if failed != nil {

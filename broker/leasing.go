@@ -237,7 +237,7 @@ func (b *Broker) issue(ctx context.Context, c *Caller, l lease.Lease, now clock.
 	}
 	b.Warn(fmt.Sprintf("opening %s version %d: %v", l.Secret, l.Version, err))
 	if c.owner {
-		return nil, opening(l.Secret, err)
+		return nil, unavailable("opening", l.Secret, err)
 	}
 	return nil, &Error{CodeStoreUnavailable, "the store did not give the value", "ask the owner to run: secretctl status"}
 }

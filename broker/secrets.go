@@ -48,6 +48,15 @@ func (b *Broker) openValue(ctx context.Context, h held) (secret.Value, error) {
 	return value, err
 }
 
+// unavailable is what an owner is told of a store that failed.
+func unavailable(doing string, name secret.Name, err error) error {
+	var told *Error
+	if errors.As(err, &told) {
+		return told
+	}
+	return &Error{CodeStoreUnavailable, fmt.Sprintf("%s %q: %v", doing, name, err), "secretctl status"}
+}
+
 func (b *Broker) store(name string) (providers.Store, error) {
 	s, ok := b.Stores[name]
 	if !ok {

@@ -30,7 +30,6 @@ type Method struct {
 	Socket  Socket
 	Pattern string // "POST /v1/leases", as net/http's ServeMux reads it
 	handle  func(*request) error
-	waits   bool // for something to happen, or for a reader, and ends when the caller hangs up; it has no body
 }
 
 // Methods returns the API of both sockets.
@@ -107,16 +106,21 @@ func (b *Broker) serve(w *response, r *http.Request, m Method) {
 	}
 	c, err := name(w.c.conn.Peer())
 	if err == nil {
-		ctx := w.c.ctx
-		if m.waits {
-			var stop func()
-			ctx, stop = w.c.watch()
-			defer stop()
-		}
-		err = m.handle(&request{Request: r, w: w, b: b, c: c, ctx: ctx})
+		err = m.handle(&request{Request: r, w: w, b: b, c: c, ctx: w.c.ctx})
 	}
 	if err != nil {
 		fail(w, err)
+	}
+}
+
+// waiting is a method that waits for something to happen, or for a reader, and
+// ends when the caller hangs up. Its requests have no body.
+func waiting(handle func(*request) error) func(*request) error {
+	return func(r *request) error {
+		ctx, stop := r.w.c.watch()
+		defer stop()
+		r.ctx = ctx
+		return handle(r)
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -23,11 +22,7 @@ type tmux struct {
 
 // newTmux starts one, on a screen of 80 by 24.
 func newTmux(t *testing.T, h *testHome, run string) *tmux {
-	_, err := exec.LookPath("tmux")
-	if os.Getenv("SECRETCTL_TEST_STRICT") == "" && err != nil {
-		t.Skip("needs tmux")
-	}
-	require.NoError(t, err)
+	needProgram(t, "tmux")
 	m := &tmux{t: t, socket: filepath.Join(canary.Dir(t), "tmux")}
 	path := stageDir + ":/usr/bin:/bin"
 	m.env = append([]string{"RUN=" + run, "LANG=C.UTF-8", "LESS=", "LESSHISTFILE=-"}, h.env...)

@@ -103,7 +103,7 @@ func TestImportsAreConfined(t *testing.T) {
 	} {
 		vault := &shelf{want: "x"}
 		err := served(t, vault, func(conn net.Conn) {
-			require.NoError(t, writeFrame(conn, importRequest{Entries: rows}), name)
+			require.NoError(t, send(conn, importRequest{Entries: rows}, nil), name)
 			go func() { // the values, as far as they are taken
 				for chunk := make([]byte, 64<<10); ; {
 					if _, err := conn.Write(chunk); err != nil {
@@ -112,14 +112,15 @@ func TestImportsAreConfined(t *testing.T) {
 				}
 			}()
 			var reply importReply
-			require.NoError(t, readFrame(conn, &reply), name)
+			_, err := receive(conn, &reply)
+			require.NoError(t, err, name)
 			require.NotEmpty(t, reply.Error, name)
 		})
 		require.NoError(t, err, name)
 		require.Empty(t, vault.names, name)
 	}
 	for name, frame := range map[string][]byte{
-		"a frame too long": binary.BigEndian.AppendUint32(nil, maxImportJSON+1),
+		"a frame too long": binary.BigEndian.AppendUint32(nil, maxEnvelope+1),
 		"no JSON":          append(binary.BigEndian.AppendUint32(nil, 1), '{'),
 	} {
 		vault := &shelf{}
@@ -127,7 +128,8 @@ func TestImportsAreConfined(t *testing.T) {
 			_, err := conn.Write(frame)
 			require.NoError(t, err)
 			var reply importReply
-			require.NoError(t, readFrame(conn, &reply), name)
+			_, err = receive(conn, &reply)
+			require.NoError(t, err, name)
 			require.NotEmpty(t, reply.Error, name)
 		}), name)
 		require.Empty(t, vault.names)

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,8 +31,8 @@ func (o owner) Import(ctx context.Context, entries []broker.ImportEntry, dryRun 
 // which this one, having become the agent's user, is not.
 type parent struct{ conn io.ReadWriter }
 
-// What goes over the connection is a length, JSON of that length, and behind a
-// request its values, one after the other.
+// What goes over the connection are messages without a body (see [send]), and
+// behind a request its values, one after the other: from locked memory and into it.
 type (
 	importRequest struct {
 		DryRun  bool          `json:"dry_run"`
@@ -54,7 +52,6 @@ type (
 
 // maxImport bounds what a child may ask for in one request.
 const (
-	maxImportJSON    = 1 << 20
 	maxImportEntries = 1024
 	maxImportValues  = 2 << 20 // bytes, all values together: they are in locked memory
 )
@@ -64,7 +61,7 @@ func (p parent) Import(_ context.Context, entries []broker.ImportEntry, dryRun b
 	for _, e := range entries {
 		r.Entries = append(r.Entries, importedRow{string(e.Name), e.Env, e.Value.Len()})
 	}
-	if err := writeFrame(p.conn, r); err != nil {
+	if err := send(p.conn, r, nil); err != nil {
 		return nil, err
 	}
 	for _, e := range entries {
@@ -74,7 +71,7 @@ func (p parent) Import(_ context.Context, entries []broker.ImportEntry, dryRun b
 		}
 	}
 	var reply importReply
-	if err := readFrame(p.conn, &reply); err != nil {
+	if _, err := receive(p.conn, &reply); err != nil {
 		return nil, err
 	}
 	if reply.Error != "" {
@@ -90,7 +87,7 @@ func (p parent) Import(_ context.Context, entries []broker.ImportEntry, dryRun b
 func serveImports(ctx context.Context, conn io.ReadWriter, to importer, prefix string, dryRun bool) error {
 	for {
 		entries, wanted, err := readImport(conn, prefix)
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, errEnded) {
 			return nil
 		}
 		var reply importReply
@@ -103,7 +100,7 @@ func serveImports(ctx context.Context, conn io.ReadWriter, to importer, prefix s
 		if err != nil {
 			reply.Error, reply.Hint = err.Error(), hintOf(err)
 		}
-		if err := writeFrame(conn, reply); err != nil {
+		if err := send(conn, reply, nil); err != nil {
 			return err
 		}
 		if reply.Error != "" {
@@ -132,7 +129,7 @@ func importNew(ctx context.Context, to importer, entries []broker.ImportEntry, d
 
 func readImport(conn io.ReadWriter, prefix string) (entries []broker.ImportEntry, dryRun bool, err error) {
 	var r importRequest
-	if err := readFrame(conn, &r); err != nil {
+	if _, err := receive(conn, &r); err != nil {
 		return nil, false, err
 	}
 	total := 0
@@ -154,31 +151,6 @@ func readImport(conn io.ReadWriter, prefix string) (entries []broker.ImportEntry
 		entries = append(entries, broker.ImportEntry{Name: name, Env: row.Env, Value: value})
 	}
 	return entries, r.DryRun, nil
-}
-
-func writeFrame(to io.Writer, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	_, err = to.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...))
-	return err
-}
-
-func readFrame(from io.Reader, v any) error {
-	var size [4]byte
-	if _, err := io.ReadFull(from, size[:]); err != nil {
-		return err
-	}
-	n := binary.BigEndian.Uint32(size[:])
-	if n > maxImportJSON {
-		return errors.New("a message is too long")
-	}
-	b := make([]byte, n)
-	if _, err := io.ReadFull(from, b); err != nil {
-		return err
-	}
-	return json.Unmarshal(b, v)
 }
 
 // importFD is where a child finds its end of the connection.
