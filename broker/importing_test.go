@@ -283,6 +283,8 @@ func TestReuse(t *testing.T) {
 	h.configure(strings.Replace(grants, "agent = \"claw\"\n", "agent = \"claw\"\nmax_leases = 1\n", 1))
 	require.NoError(t, b.Reload())
 	agent = b.Agent(agentUID)
+	_, err = b.Lease(t.Context(), agent, ask) // renewed: it counts under the limit now
+	require.NoError(t, err)
 	mint(t, b, "weather", "hail")
 	_, err = b.Lease(t.Context(), agent, ask)
 	require.NoError(t, err)

@@ -339,3 +339,18 @@ func TestRefusalsAreRecorded(t *testing.T) {
 	}))
 	require.Equal(t, []audit.Event{audit.EventLease, audit.EventRenew}, refused)
 }
+
+// A selection that names what there is not is no success.
+func TestRevokeNobody(t *testing.T) {
+	b := newHome(t, grants).broker()
+	mint(t, b, "weather", "sunny")
+	for _, s := range []broker.Selection{{Agent: "nobody"}, {Secret: "nowhere"}, {Secret: "No Name"}} {
+		_, err := b.Revoke(broker.Owner(), s)
+		require.ErrorIs(t, err, broker.ErrNotFound)
+	}
+	for _, s := range []broker.Selection{{Agent: "claw"}, {Agent: broker.OwnerName}, {Secret: "weather"}} {
+		n, err := b.Revoke(broker.Owner(), s)
+		require.NoError(t, err)
+		require.Zero(t, n)
+	}
+}

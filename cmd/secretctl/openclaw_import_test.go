@@ -44,10 +44,10 @@ func (s *shelf) Import(_ context.Context, entries []broker.ImportEntry, dryRun b
 }
 
 // served runs the parent's side until the child's side hangs up.
-func served(t *testing.T, vault importer, child func(conn net.Conn)) error {
+func served(t *testing.T, vault importer, dryRun bool, child func(conn net.Conn)) error {
 	ours, theirs := net.Pipe()
 	done := make(chan error, 1)
-	go func() { done <- serveImports(t.Context(), ours, vault, "claw", false) }()
+	go func() { done <- serveImports(t.Context(), ours, vault, "claw", dryRun) }()
 	child(theirs)
 	require.NoError(t, theirs.Close())
 	err := <-done
@@ -63,7 +63,7 @@ func TestImportsThroughTheParent(t *testing.T) {
 		t.Cleanup(value.Clear)
 		return broker.ImportEntry{Name: secret.Name(name), Env: "KEY", Value: value}
 	}
-	require.NoError(t, served(t, vault, func(conn net.Conn) {
+	require.NoError(t, served(t, vault, false, func(conn net.Conn) {
 		for range 2 { // it asks more than once
 			results, err := parent{conn}.Import(t.Context(), []broker.ImportEntry{entry("claw/a"), entry("claw/b")}, false)
 			require.NoError(t, err)
@@ -74,14 +74,21 @@ func TestImportsThroughTheParent(t *testing.T) {
 
 	// What is there is not replaced, nor what is with it stored.
 	vault.names = nil
-	require.NoError(t, served(t, vault, func(conn net.Conn) {
+	require.NoError(t, served(t, vault, false, func(conn net.Conn) {
 		_, err := parent{conn}.Import(t.Context(), []broker.ImportEntry{entry("claw/a"), entry("claw/there")}, false)
 		require.ErrorContains(t, err, "claw/there is there already")
 	}))
 	require.Empty(t, vault.names)
 
+	// A dry run is one whatever the child says.
+	require.NoError(t, served(t, vault, true, func(conn net.Conn) {
+		_, err := parent{conn}.Import(t.Context(), []broker.ImportEntry{entry("claw/a")}, false)
+		require.NoError(t, err)
+	}))
+	require.Empty(t, vault.names)
+
 	vault.err = hinted(errors.New("the vault is full"), "make room")
-	require.NoError(t, served(t, vault, func(conn net.Conn) {
+	require.NoError(t, served(t, vault, false, func(conn net.Conn) {
 		_, err := parent{conn}.Import(t.Context(), []broker.ImportEntry{entry("claw/a")}, true)
 		require.EqualError(t, err, "the vault is full")
 		require.Equal(t, "make room", hintOf(err))
@@ -102,7 +109,7 @@ func TestImportsAreConfined(t *testing.T) {
 		"too many":          make([]importedRow, maxImportEntries+1),
 	} {
 		vault := &shelf{want: "x"}
-		err := served(t, vault, func(conn net.Conn) {
+		err := served(t, vault, false, func(conn net.Conn) {
 			require.NoError(t, send(conn, importRequest{Entries: rows}, nil), name)
 			go func() { // the values, as far as they are taken
 				for chunk := make([]byte, 64<<10); ; {
@@ -124,7 +131,7 @@ func TestImportsAreConfined(t *testing.T) {
 		"no JSON":          append(binary.BigEndian.AppendUint32(nil, 1), '{'),
 	} {
 		vault := &shelf{}
-		require.NoError(t, served(t, vault, func(conn net.Conn) {
+		require.NoError(t, served(t, vault, false, func(conn net.Conn) {
 			_, err := conn.Write(frame)
 			require.NoError(t, err)
 			var reply importReply
