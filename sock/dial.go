@@ -53,18 +53,26 @@ const (
 // socket is one that never waits, as all of Go's are: else anybody could keep
 // the others out by filling it.
 func connect(ctx context.Context, path string) (*net.UnixConn, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", path)
+	if errors.Is(err, syscall.EAGAIN) {
+		c, err = queue(ctx, &d, path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UnixConn), nil
+}
+
+func queue(ctx context.Context, d *net.Dialer, path string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, queueTime)
 	defer cancel()
 	look := time.NewTicker(queueLook)
 	defer look.Stop()
-	var d net.Dialer
 	for {
 		c, err := d.DialContext(ctx, "unix", path)
-		if err == nil {
-			return c.(*net.UnixConn), nil
-		}
 		if !errors.Is(err, syscall.EAGAIN) {
-			return nil, err
+			return c, err
 		}
 		select {
 		case <-ctx.Done():

@@ -37,9 +37,11 @@ type Listener struct {
 	lock   *os.File
 	opts   ListenOptions
 
-	mu   sync.Mutex
-	open map[uint32]int // uid → connections
-	once sync.Once
+	mu      sync.Mutex
+	open    map[uint32]int // uid → connections
+	unnamed *net.UnixConn  // was accepted when there was no descriptor left to name its peer
+	closed  bool
+	once    sync.Once
 }
 
 // Listen makes the socket. It is locked by a file beside it: a socket that is
@@ -133,7 +135,7 @@ func notOther(path string) error {
 // that is not is closed, and is no error: it is not the listener that failed.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
-		c, err := l.socket.AcceptUnix()
+		c, err := l.next()
 		if err != nil {
 			return nil, err
 		}
@@ -148,6 +150,30 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
+// next returns the connection that was put back, or the next that comes.
+func (l *Listener) next() (*net.UnixConn, error) {
+	l.mu.Lock()
+	c := l.unnamed
+	l.unnamed = nil
+	l.mu.Unlock()
+	if c != nil {
+		return c, nil
+	}
+	return l.socket.AcceptUnix()
+}
+
+// putBack keeps a connection for the next Accept, if there is room: of several at
+// once, the others are cut off.
+func (l *Listener) putBack(c *net.UnixConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unnamed != nil || l.closed {
+		c.Close()
+		return
+	}
+	l.unnamed = c
+}
+
 // outOfFiles returns the error below err of the kind that passes when others
 // close their files.
 func outOfFiles(err error) (errno syscall.Errno, ok bool) {
@@ -160,11 +186,15 @@ func outOfFiles(err error) (errno syscall.Errno, ok bool) {
 }
 
 // admit returns the connection if it is let in, and otherwise closes it and
-// says why.
+// says why. One whose peer cannot be named for want of a descriptor is put back.
 func (l *Listener) admit(c *net.UnixConn) (*Conn, error) {
 	p, err := identify(c)
 	if err != nil {
-		c.Close()
+		if _, passes := outOfFiles(err); passes {
+			l.putBack(c)
+		} else {
+			c.Close()
+		}
 		return nil, err
 	}
 	if !l.take(p.UID) {
@@ -235,6 +265,12 @@ func (l *Listener) Close() (err error) {
 		removed := os.Remove(l.path)
 		if errors.Is(removed, fs.ErrNotExist) {
 			removed = nil
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.closed = true; l.unnamed != nil {
+			_ = l.unnamed.Close() // nothing was read of it
+			l.unnamed = nil
 		}
 		err = errors.Join(removed, l.socket.Close(), l.lock.Close())
 	})

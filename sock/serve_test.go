@@ -17,7 +17,7 @@ import (
 )
 
 // patience bounds every wait of the tests.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // listen makes a socket in a directory of its own.
 func listen(t testing.TB, o sock.ListenOptions) (l *sock.Listener, path string) {

@@ -2,12 +2,13 @@
 // form in which programs write them, and writes [secretctl:NAME] instead.
 //
 // It guards against a value that a program prints, logs or sends back by
-// accident: as it is, trimmed, in base64 within a longer text, in hex,
-// percent-encoded, escaped for JSON, HTML or a shell, or a line of it alone,
-// across whatever borders the stream is cut at. It does not guard against a
-// program that means to get a value past it: anything that is reversed, hashed,
-// compressed, encrypted, spaced out or wrapped at a column passes, and so does
-// a part of a value that is not one of its lines. Values that are too short or
+// accident: as it is, trimmed, in base64 within a longer text and in lines as
+// programs cut it, in hex, percent-encoded, escaped for JSON, for JSON within
+// JSON, for HTML or a shell, or a line of it alone, across whatever borders the
+// stream is cut at. It does not guard against a program that means to get a value
+// past it: anything that is reversed, hashed, compressed, encrypted, spaced out
+// or otherwise wrapped at a column passes, and so does a part of a value that is
+// not one of its lines. Values that are too short or
 // too plain are not recognised at all, and [Salt.Fingerprints] says so.
 //
 // # What fingerprints give away

@@ -69,6 +69,7 @@ func TestLarge(t *testing.T) {
 	want := "\n-- [secretctl:anything] --\n-- [secretctl:text] --\n-- [secretctl:lines] --"
 	require.Equal(t, want, string(through(t, set, mask.Options{}, stream, cuts...)))
 	require.Len(t, set.Find(nil, stream), 3)
+	require.GreaterOrEqual(t, set.Longest(), size)
 }
 
 // TestNeverSlow: text that begins like a large value again and again, which is

@@ -64,6 +64,18 @@ func (s Salt) Fingerprints(dst []Fingerprint, name string, value []byte) ([]Fing
 	return dst, nil
 }
 
+// Digest returns a salted digest of a value: two that are the same have the same.
+// The error is [ErrShort] or [ErrPlain] for a value that is not worth masking,
+// which two may have by chance.
+func (s Salt) Digest(value []byte) (sum [16]byte, err error) {
+	if err := worth(value); err != nil {
+		return sum, err
+	}
+	d := newDigester(s)
+	defer d.forget()
+	return d.sum(value), nil
+}
+
 // floorOf returns the greatest of the three floors that no byte is below.
 func floorOf(form []byte) byte {
 	floor := byte('!')

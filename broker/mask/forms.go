@@ -8,8 +8,12 @@ import (
 )
 
 // growth is how many times longer than a value its longest form may be: a byte
-// as \u0001 or &quot;.
-const growth = 6
+// as \\u0001.
+const growth = 7
+
+// usual is longer than most keys, in bytes. Of what is longer only the most
+// usual forms are known where there are very many.
+const usual = 512
 
 // eachForm calls yield with every form of a value, some of them more than once.
 // What yield is given is valid until it returns, and cleared in the end.
@@ -55,10 +59,21 @@ func eachSpelling(v, scratch []byte, each func([]byte)) {
 		for _, s := range jsonStyles {
 			if form := s.append(scratch[:0], v); !bytes.Equal(form, v) {
 				each(form)
+				eachTwice(s, v, scratch, each)
 			}
 		}
 	}
 	eachBase64(v, scratch, each)
+}
+
+// eachTwice calls each with what v is in a JSON text that is itself a string of
+// JSON, as what one program logs of what another sent.
+func eachTwice(inner jsonStyle, v, scratch []byte, each func([]byte)) {
+	for _, outer := range jsonStyles {
+		if len(v) <= usual || outer == inner {
+			each(outer.appendTwice(scratch[:0], inner, v))
+		}
+	}
 }
 
 // eachBase64 calls each with what v is in the base64 of a text that has v in it:
@@ -75,11 +90,57 @@ func eachBase64(v, scratch []byte, each func([]byte)) {
 			copy(plain[offset:], v)
 			padded := alphabet.AppendEncode(scratch[:0], plain)
 			from := (offset*8 + 5) / 6
-			each(padded[from : n*8/6])
-			each(padded[from : (n*8+5)/6])
-			each(padded[from:])
+			for i, end := range [...]int{n * 8 / 6, (n*8 + 5) / 6, len(padded)} {
+				each(padded[from:end])
+				if alphabet != base64.StdEncoding {
+					continue
+				}
+				lines := scratch[len(padded):]
+				if offset == 0 {
+					eachWrapped(padded[:end], lines, each)
+				}
+				if i == 0 && len(v) <= usual {
+					eachWrappedWithin(padded[:end], from, lines, each)
+				}
+			}
 		}
 	}
+}
+
+// wraps is how base64 is cut into lines: by coreutils, Python and MIME; by
+// OpenSSL and in PEM.
+var wraps = []struct {
+	columns int
+	end     string
+}{{76, "\n"}, {76, "\r\n"}, {64, "\n"}, {64, "\r\n"}}
+
+// eachWrapped calls each with base64 in lines, of which it begins the first.
+func eachWrapped(text, scratch []byte, each func([]byte)) {
+	for _, w := range wraps {
+		if len(text) > w.columns {
+			each(wrapped(scratch[:0], text, w.columns, w.columns, w.end))
+		}
+	}
+}
+
+// eachWrappedWithin calls each with text[from:] as it is in the base64 of a
+// longer text, in the lines of coreutils, whichever group of the first its own
+// first is.
+func eachWrappedWithin(text []byte, from int, scratch []byte, each func([]byte)) {
+	w := wraps[0]
+	for left := 4; left <= w.columns && left < len(text); left += 4 {
+		each(wrapped(scratch[:0], text[from:], left-from, w.columns, w.end))
+	}
+}
+
+// wrapped appends text with a line end after so many columns, and then always
+// after the same.
+func wrapped(dst, text []byte, first, columns int, end string) []byte {
+	for next := first; len(text) > next; next = columns {
+		dst = append(append(dst, text[:next]...), end...)
+		text = text[next:]
+	}
+	return append(dst, text...)
 }
 
 // spelling is an encoding that writes each byte by itself.

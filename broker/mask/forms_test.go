@@ -29,6 +29,10 @@ var encodings = map[string]func(v string) string{
 	"base64, unpadded":     func(v string) string { return base64.RawStdEncoding.EncodeToString([]byte(v)) },
 	"base64, URL":          func(v string) string { return base64.URLEncoding.EncodeToString([]byte(v)) },
 	"base64, URL unpadded": func(v string) string { return base64.RawURLEncoding.EncodeToString([]byte(v)) },
+	"base64, 76 columns":   func(v string) string { return wrap(v, 76, "\n") },
+	"base64, MIME":         func(v string) string { return wrap(v, 76, "\r\n") },
+	"base64, OpenSSL":      func(v string) string { return wrap(v, 64, "\n") },
+	"base64, PEM":          func(v string) string { return wrap(v, 64, "\r\n") },
 	"basic auth":           func(v string) string { return base64.StdEncoding.EncodeToString([]byte("joel:" + v)) },
 	"basic auth, longer":   func(v string) string { return base64.StdEncoding.EncodeToString([]byte("joels:" + v)) },
 	"basic auth, longest":  func(v string) string { return base64.StdEncoding.EncodeToString([]byte("joelsy:" + v)) },
@@ -46,6 +50,11 @@ var encodings = map[string]func(v string) string{
 	"Go's JSON":            func(v string) string { return encodeJSON(v, true) },
 	"JavaScript's JSON":    func(v string) string { return encodeJSON(v, false) },
 	"slashes escaped":      func(v string) string { return strings.ReplaceAll(encodeJSON(v, false), "/", `\/`) },
+	"Go's JSON, twice":     func(v string) string { return encodeJSON(encodeJSON(v, true), true) },
+	"JSON, twice":          func(v string) string { return encodeJSON(encodeJSON(v, false), false) },
+	"JSON, Go's in JS's":   func(v string) string { return encodeJSON(encodeJSON(v, true), false) },
+	"JSON, JS's in Go's":   func(v string) string { return encodeJSON(encodeJSON(v, false), true) },
+	"JSON, PHP's in JS's":  func(v string) string { return encodeJSON(strings.ReplaceAll(encodeJSON(v, false), "/", `\/`), false) },
 	"HTML":                 html.EscapeString,
 	"XML":                  encodeXML,
 	"XML, named":           func(v string) string { return named(v, "&quot;", "&apos;") },
@@ -83,6 +92,15 @@ func encodeJSON(v string, html bool) string {
 		text = strings.NewReplacer(`\u2028`, "\u2028", `\u2029`, "\u2029").Replace(text)
 	}
 	return text
+}
+
+// wrap is base64 in lines.
+func wrap(v string, columns int, end string) (out string) {
+	text := base64.StdEncoding.EncodeToString([]byte(v))
+	for ; len(text) > columns; text = text[columns:] {
+		out += text[:columns] + end
+	}
+	return out + text
 }
 
 func encodeXML(v string) string {
@@ -143,7 +161,8 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
-// TestBash: what bash writes a value as, that it reads as the same.
+// TestBash: what bash writes a value as, that it reads as the same, and what
+// base64 does.
 func TestBash(t *testing.T) {
 	value := `p a"s's<w>o;r&d|$x` + "`" + `(1)[2]{3}?*!^\` + "," + canary.New(t, "value")
 	set := newSet(t, []known{{"a", value}})
@@ -152,6 +171,8 @@ func TestBash(t *testing.T) {
 		"trace":  `set -x; : "$V_CANARY"`,
 		"export": `export -p | grep ' V_CANARY='`,
 		"set":    `set | grep ^V_CANARY=`,
+		"base64": `printf %s "$V_CANARY" | base64`,
+		"all":    `env | base64`,
 	} {
 		cmd := exec.CommandContext(t.Context(), "bash", "-c", script)
 		cmd.Env = append(cmd.Environ(), "V_CANARY="+value)
@@ -186,6 +207,22 @@ func TestEncodedAnywhere(t *testing.T) {
 			require.Equal(t, last, first, "%q in %q", value, text)
 		}
 	})
+}
+
+// TestWrappedAnywhere: a value in a text that base64 has put into lines, from
+// whichever column on, is hit, and of each of its ends a character is left at
+// most.
+func TestWrappedAnywhere(t *testing.T) {
+	for _, s := range awkward(t) {
+		set := newSet(t, []known{s})
+		for before := range 120 {
+			text := []byte(wrap(strings.Repeat("~", before)+s.value+"\nANOTHER=one\n", 76, "\n"))
+			column := func(at int) int { return at + at/76 } // :: characters, line ends not counted → place
+			first, last := column((before*8+5)/6), column((before+len(s.value))*8/6-1)
+			covered := slices.ContainsFunc(set.Find(nil, text), func(h mask.Hit) bool { return h.Start <= first && h.End > last })
+			require.True(t, covered, "%s after %d bytes", s.name, before)
+		}
+	}
 }
 
 // TestGrowth: no form is longer than there is room for.

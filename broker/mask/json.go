@@ -49,6 +49,19 @@ func (s jsonStyle) append(dst, v []byte) []byte {
 	return dst
 }
 
+// appendTwice appends v as the inside of a JSON string within another, which
+// inner and s have written.
+func (s jsonStyle) appendTwice(dst []byte, inner jsonStyle, v []byte) []byte {
+	var once [2 * len(`\u0001`)]byte
+	defer clear(once[:])
+	for len(v) > 0 {
+		_, n := utf8.DecodeRune(v)
+		dst = s.append(dst, inner.append(once[:0], v[:n]))
+		v = v[n:]
+	}
+	return dst
+}
+
 func (s jsonStyle) unit(dst []byte, r rune) []byte {
 	d := s.digits
 	return append(dst, '\\', 'u', d[r>>12&15], d[r>>8&15], d[r>>4&15], d[r&15])

@@ -29,7 +29,8 @@ var (
 
 // search marks the bodies in the lines of w.buf from a place to another.
 func (k *keyBlock) search(w *Writer, from, to int) {
-	if b := w.buf[from:to]; *k == noKey && !bytes.Contains(b, pemBegin) && !bytes.Contains(b, puttyKey) {
+	// Dashes are everywhere; what follows them is not.
+	if b := w.buf[from:to]; *k == noKey && !bytes.Contains(b, pemBegin[len("-----"):]) && !bytes.Contains(b, puttyKey) {
 		return
 	}
 	for from < to {

@@ -50,7 +50,13 @@ func New(salt Salt, known []Fingerprint) *Set {
 	})
 	known = slices.CompactFunc(known, func(a, b Fingerprint) bool { return a.Digest == b.Digest && a.Len == b.Len })
 
-	size := bits.Len(uint(len(known)))
+	prefixes := 0 // which are fewer: wrapped forms differ late
+	for i := range known {
+		if i == 0 || known[i].Prefix != known[i-1].Prefix {
+			prefixes++
+		}
+	}
+	size := bits.Len(uint(prefixes))
 	s.filter = make([]uint64, 1<<size)
 	s.starts = make([]uint32, 1<<size+1)
 	named := make(map[string]uint32)
@@ -77,6 +83,14 @@ func New(salt Salt, known []Fingerprint) *Set {
 		s.starts[i+1] += s.starts[i]
 	}
 	return s
+}
+
+// Longest returns how long the longest form is, in bytes.
+func (s *Set) Longest() (n int) {
+	for i := range s.forms {
+		n = max(n, s.forms[i].len)
+	}
+	return n
 }
 
 // bucket is the beginning of a hash that starts is indexed with.

@@ -112,8 +112,8 @@ func (s *shapes) shift(n int) {
 // is none. A \r alone ends a line when something follows it.
 func lineEnd(b []byte) int {
 	lf := bytes.LastIndexByte(b, '\n')
-	if len(b) == 0 {
-		return 0
+	if len(b) == 0 || bytes.IndexByte(b, '\r') < 0 { // which is faster than to search from the end
+		return lf + 1
 	}
 	return max(lf, bytes.LastIndexByte(b[:len(b)-1], '\r')) + 1
 }

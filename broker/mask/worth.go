@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"strings"
+	"sync"
 )
 
 // Why a value is not masked. Neither says more about it.
@@ -24,13 +25,15 @@ const (
 )
 
 // words are values that are no secret wherever they stand.
-var words = strings.Fields(`
+var words = sync.OnceValue(func() []string {
+	return strings.Fields(`
 	password passw0rd passwort password1 password123 changeme changeit letmein1 qwertyui qwertyuiop
 	disabled required optional anonymous undefined username administrator superuser
 	production development staging testing localhost localdomain 127.0.0.1 0.0.0.0:0 example.com
 	postgres postgresql mongodb rabbitmq database default_ placeholder redacted [redacted] ********
 	your-key your_key your-token your_token your-api-key your_api_key insert-here notasecret
 `)
+})
 
 // worth returns why a value, or a line of one, is not masked; nil when it is.
 func worth(value []byte) error {
@@ -56,7 +59,7 @@ func worth(value []byte) error {
 	if different < minDifferent || even || digits == len(v) && digits < minDigits {
 		return ErrPlain
 	}
-	for _, w := range words {
+	for _, w := range words() {
 		if len(v) == len(w) && bytes.EqualFold(v, []byte(w)) {
 			return ErrPlain
 		}

@@ -2,6 +2,7 @@ package shape
 
 import (
 	"bytes"
+	"strings"
 )
 
 // keywords are what the name of a secret holds. A name is read around each.
@@ -176,7 +177,7 @@ func (g given) strong(v []byte, chosen bool) bool {
 		// Not words with a number and a sign either, as people choose them.
 		return false
 	}
-	return !placeholder(v) && !weak(v)
+	return !weak(v) && !placeholder(v)
 }
 
 // written reports whether a value is of the characters that secrets have, and not
@@ -185,14 +186,14 @@ func (g given) written(v []byte, chosen bool) bool {
 	if g.quoted && bytes.IndexByte([]byte(",;:)]}?"), v[0]) >= 0 { // the quote has ended something
 		return false
 	}
-	code := []byte("()[]{}|")
 	for _, c := range v {
 		switch {
+		case isAlnum(c):
 		case c <= ' ' || c >= 0x7f:
 			return false
-		case !chosen && !isAlnum(c) && bytes.IndexByte([]byte("_-+/=.~:!@#%&*^"), c) < 0:
+		case !chosen && strings.IndexByte("_-+/=.~:!@#%&*^", c) < 0:
 			return false
-		case !g.quoted && bytes.IndexByte(code, c) >= 0:
+		case !g.quoted && strings.IndexByte("()[]{}|", c) >= 0:
 			return false
 		}
 	}

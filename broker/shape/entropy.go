@@ -5,6 +5,7 @@ import (
 	"hash/crc32"
 	"math"
 	"strings"
+	"sync"
 )
 
 // Entropy returns how many bits a byte of b carries when all that is known of b
@@ -95,7 +96,7 @@ var words = []string{
 
 // written are the words as people write them: a key that no case is told apart in
 // has them by chance.
-var written = func() (all []string) {
+var written = sync.OnceValue(func() (all []string) {
 	for _, w := range words {
 		all = append(all, w)
 		if u := strings.ToUpper(w); u != w {
@@ -103,12 +104,12 @@ var written = func() (all []string) {
 		}
 	}
 	return all
-}()
+})
 
 // placeholder reports whether b is what people write where a secret would stand,
 // or a reference to one.
 func placeholder(b []byte) bool {
-	for _, w := range written {
+	for _, w := range written() {
 		if bytes.Contains(b, []byte(w)) {
 			return true
 		}

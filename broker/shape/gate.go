@@ -11,9 +11,9 @@ import (
 )
 
 // gate finds the places where a rule is worth asking: where one of its literals
-// stands. It looks at three bytes at a time, in no case, through a table that
-// stays in the first-level cache, and then at the fourth, so that almost every
-// byte of ordinary text costs one look.
+// stands. It looks at three bytes at a time, in no case, through a table that is
+// nearly empty, and then at the fourth, so that almost every byte of ordinary
+// text costs one look.
 type gate struct {
 	rules  []Rule
 	slots  [1 << slotBits]uint16 // hash of three bytes → index in groups, 0 for none
@@ -26,7 +26,7 @@ type group struct {
 	literals []literal
 }
 
-const slotBits = 14
+const slotBits = 16
 
 // literal is a text where a rule is asked.
 type literal struct {
@@ -49,6 +49,7 @@ func newGate(rules []Rule) *gate {
 	for i := range g.rules {
 		r := &g.rules[i]
 		if r.find == nil {
+			r.least, r.endless, r.bytes = bounds(r.pattern)
 			r.compiled = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("^(?:" + r.pattern + ")") })
 		}
 		for _, text := range r.literals {
@@ -81,15 +82,12 @@ func (g *gate) find(dst []Match, b []byte) []Match {
 	// Eight bytes are six times three.
 	for ; i+8 <= len(b); i += 6 {
 		v := binary.LittleEndian.Uint64(b[i:]) | folded*0x0101010101010101
-		at := [6]uint16{
-			g.slots[slot(uint32(v))], g.slots[slot(uint32(v>>8))], g.slots[slot(uint32(v>>16))],
-			g.slots[slot(uint32(v>>24))], g.slots[slot(uint32(v>>32))], g.slots[slot(uint32(v>>40))],
-		}
-		if at[0]|at[1]|at[2]|at[3]|at[4]|at[5] == 0 {
+		if g.slots[slot(uint32(v))]|g.slots[slot(uint32(v>>8))]|g.slots[slot(uint32(v>>16))]|
+			g.slots[slot(uint32(v>>24))]|g.slots[slot(uint32(v>>32))]|g.slots[slot(uint32(v>>40))] == 0 {
 			continue
 		}
-		for k, s := range at {
-			if s != 0 {
+		for k := range 6 {
+			if s := g.slots[slot(uint32(v>>(8*k)))]; s != 0 {
 				dst = g.groups[s].ask(dst, b, i+k)
 			}
 		}

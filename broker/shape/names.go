@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // strong are the words that make a name that ends in one the name of a secret.
@@ -220,16 +221,22 @@ const decoration = "0123456789!@#$%^&*()-_=+.,;:?/ "
 // disguise are the letters that people hide behind digits and signs.
 var disguise = strings.NewReplacer("0", "o", "1", "i", "3", "e", "4", "a", "5", "s", "@", "a", "$", "s", "!", "i")
 
+// maxWeak is how much of a value is looked at for words, in bytes.
+const maxWeak = 96
+
 // weak reports whether a value is one of those that only tests and
 // documentation have: nothing but their words, decorated or in disguise.
+// Whether it goes on in that way is not asked.
 func weak(b []byte) bool {
+	b = b[:min(len(b), maxWeak)]
 	s := strings.ToLower(string(b))
 	return ordinaryWords(strings.Trim(s, decoration)) || ordinaryWords(strings.Trim(disguise.Replace(s), decoration))
 }
 
 func ordinaryWords(s string) bool {
+	known := ordinary()
 	for _, w := range strings.FieldsFunc(s, func(r rune) bool { return r < 'a' || 'z' < r }) {
-		if !ordinary[w] && !slices.Contains(strong, w) {
+		if !known[w] && !slices.Contains(strong, w) {
 			return false
 		}
 	}
@@ -237,22 +244,24 @@ func ordinaryWords(s string) bool {
 }
 
 // ordinary are words that tests use for passwords.
-var ordinary = set(
-	"a", "an", "the", "my", "your", "our", "some", "this", "that", "is", "it", "of", "for", "in", "to", "and", "or", "not", "very",
-	"super", "top", "real", "really",
-	"user", "username", "admin", "administrator", "root", "guest", "test", "testing", "tester", "foo", "bar", "baz", "qux",
-	"foobar", "hello", "world", "abc", "abcd", "abcdef", "xyz", "qwerty", "asdf", "asdfgh",
-	"value", "string", "text", "data", "default", "invalid", "valid", "wrong", "bad", "good", "new", "old", "key", "api", "auth",
-	"access", "private", "client", "db", "database", "server", "service",
-	"letmein", "welcome", "monkey", "dragon", "opensesame", "sesame", "hunter", "hunter2", "insecure", "unsafe", "none", "null",
-	"undefined", "empty", "local", "localhost", "dev", "prod", "staging",
-	"mysecret", "mypassword", "mytoken", "mykey", "secretkey", "supersecret", "topsecret", "verysecret", "testpass", "testpassword",
-	"testtoken", "testkey", "testsecret", "userpass", "rootpass", "adminpass",
-	"postgres", "postgresql", "mysql", "redis", "mongo", "mongodb", "rabbitmq", "amqp", "minio", "minioadmin", "docker", "elastic",
-	"grafana", "vault", "github", "gitlab", "google", "aws", "azure", "openai", "anthropic",
-	"first", "second", "third", "one", "two", "three", "long", "short", "random", "generated", "bearer", "basic", "jwt", "id",
-	"session", "cookie", "csrf", "refresh", "request", "response", "header",
-)
+var ordinary = sync.OnceValue(func() map[string]bool {
+	return set(
+		"a", "an", "the", "my", "your", "our", "some", "this", "that", "is", "it", "of", "for", "in", "to", "and", "or", "not", "very",
+		"super", "top", "real", "really",
+		"user", "username", "admin", "administrator", "root", "guest", "test", "testing", "tester", "foo", "bar", "baz", "qux",
+		"foobar", "hello", "world", "abc", "abcd", "abcdef", "xyz", "qwerty", "asdf", "asdfgh",
+		"value", "string", "text", "data", "default", "invalid", "valid", "wrong", "bad", "good", "new", "old", "key", "api", "auth",
+		"access", "private", "client", "db", "database", "server", "service",
+		"letmein", "welcome", "monkey", "dragon", "opensesame", "sesame", "hunter", "hunter2", "insecure", "unsafe", "none", "null",
+		"undefined", "empty", "local", "localhost", "dev", "prod", "staging",
+		"mysecret", "mypassword", "mytoken", "mykey", "secretkey", "supersecret", "topsecret", "verysecret", "testpass", "testpassword",
+		"testtoken", "testkey", "testsecret", "userpass", "rootpass", "adminpass",
+		"postgres", "postgresql", "mysql", "redis", "mongo", "mongodb", "rabbitmq", "amqp", "minio", "minioadmin", "docker", "elastic",
+		"grafana", "vault", "github", "gitlab", "google", "aws", "azure", "openai", "anthropic",
+		"first", "second", "third", "one", "two", "three", "long", "short", "random", "generated", "bearer", "basic", "jwt", "id",
+		"session", "cookie", "csrf", "refresh", "request", "response", "header",
+	)
+})
 
 func set(words ...string) map[string]bool {
 	m := make(map[string]bool, len(words))

@@ -73,7 +73,7 @@ func table() []Rule {
 			pattern: `discord(?:app)?\.com/api/(?:v\d+/)?webhooks/(\d{17,20}/[\w-]{60,80})`, check: random(3)},
 		// discord.com/developers/docs/reference#authentication: the bot's id in base64, a time, a signature.
 		{ID: "discord-bot-token", What: "Discord bot token", literals: base64Digits(),
-			pattern: `[MNO][A-Za-z0-9]{23,27}\.[\w-]{6}\.[\w-]{27,38}`, check: random(3.5)},
+			pattern: `(?:M[Tjz]|N[DTjz]|O[DT])[AEIMQUYcgk][A-Za-z0-9]{21,25}\.[\w-]{6}\.[\w-]{27,38}`, check: random(3.5)},
 		// core.telegram.org/bots/api#authorizing-your-bot
 		{ID: "telegram-bot-token", What: "Telegram bot token", literals: []string{":AA"}, find: telegram, check: random(3)},
 		// www.twilio.com/docs/iam/api-keys: the account's id is not secret by itself, and what a scan is for.
@@ -163,7 +163,7 @@ func table() []Rule {
 		{ID: "sentry-dsn", What: "Sentry DSN", literals: []string{"http://", "https://"},
 			pattern: `https?://([0-9a-f]{32}(?::[0-9a-f]{32})?)@[\w.-]*sentry[\w.-]*(?::\d+)?/\d+`, check: all(mixed, random(3))},
 		// docs.dynatrace.com/docs/manage/access-control/access-tokens
-		{ID: "dynatrace-token", What: "Dynatrace token", literals: []string{"dt0c01.", "dt0s16."},
+		{ID: "dynatrace-token", What: "Dynatrace token", literals: []string{"dt0c", "dt0s"},
 			pattern: `dt0[cs]\d\d\.[A-Z0-9]{8,24}\.[A-Z0-9]{64}`, check: random(3)},
 		// buildkite.com/docs/apis/managing-api-tokens; github
 		{ID: "buildkite-token", What: "Buildkite token", literals: []string{"bkua_"}, pattern: `bkua_[0-9a-f]{40}`, check: random(3)},
@@ -203,7 +203,7 @@ func table() []Rule {
 		{ID: "braintree-token", What: "Braintree or PayPal token", literals: []string{"access_token$"},
 			pattern: `access_token\$(?:production|sandbox)\$[0-9a-z]{16}\$[0-9a-f]{32}`},
 		// dropbox.tech/developers (2021: short-lived tokens)
-		{ID: "dropbox-token", What: "Dropbox token", literals: []string{"sl.u.", "sl.B"}, longest: 2 << 10, pattern: `sl\.(?:u\.)?[\w-]{100,}`,
+		{ID: "dropbox-token", What: "Dropbox token", literals: []string{"sl.u.", "sl.B"}, longest: 2 << 10, pattern: `sl\.(?:u\.|B)[\w-]{99,}`,
 			check: random(4)},
 		// airtable.com/developers/web/api/authentication
 		{ID: "airtable-token", What: "Airtable token", literals: []string{"pat"}, pattern: `pat[A-Za-z0-9]{14}\.[0-9a-f]{64}`,

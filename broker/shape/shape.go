@@ -37,6 +37,9 @@ type Rule struct {
 	vague    int                      // of matches that overlap, the least vague stays
 
 	compiled func() *regexp.Regexp
+	least    int     // how long a match of the pattern is at least, in bytes
+	endless  bool    // it takes as many bytes of a kind as there are
+	bytes    byteSet // those that it may have
 }
 
 // Match is a credential in a buffer.
@@ -97,7 +100,16 @@ func (r *Rule) match(b []byte, at int) (start, end int, ok bool) {
 	if !begins(b, at) {
 		return 0, 0, false
 	}
-	m := r.compiled().FindSubmatchIndex(b[at:min(len(b), at+cmp.Or(r.longest, usual))])
+	// Most that begins like a key is a word, and a look at the next bytes tells.
+	if len(b)-at < r.least || !r.bytes.hasAll(b[at:at+r.least]) {
+		return 0, 0, false
+	}
+	longest := cmp.Or(r.longest, usual)
+	// What is longer is none, and text made to be slow has a beginning at each place.
+	if r.endless && len(b)-at > longest && r.bytes.hasAll(b[at:at+longest+1]) {
+		return 0, 0, false
+	}
+	m := r.compiled().FindSubmatchIndex(b[at:min(len(b), at+longest)])
 	if m == nil || !ends(b, at+m[1]) {
 		return 0, 0, false
 	}
