@@ -1,0 +1,3 @@
+say content
+cat "$f"
+say end
