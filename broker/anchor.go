@@ -3,8 +3,6 @@ package broker
 import (
 	"bytes"
 	"context"
-	"fmt"
-	"os/exec"
 	"time"
 )
 
@@ -51,19 +49,9 @@ func (a *anchor) run(ctx context.Context) {
 	}
 }
 
-// exec runs the command with nothing but the note: no environment, no
-// directory of the caller's, and whatever it prints is nobody's business.
+// exec runs the command with the note.
 func (a *anchor) exec(ctx context.Context, argv []string, note []byte) {
-	if err := a.b.checkCommands(a.b.settings.Load().Config); err != nil {
-		a.b.Warn(err.Error()) // changed since the config was read
-		return
-	}
-	ctx, stop := context.WithTimeout(ctx, anchorDeadline)
-	defer stop()
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Stdin, cmd.Env, cmd.Dir = bytes.NewReader(note), []string{}, "/"
-	cmd.WaitDelay = time.Second
-	if err := cmd.Run(); err != nil && ctx.Err() == nil {
-		a.b.Warn(fmt.Sprintf("[audit] anchor: %s: %v", argv[0], err))
+	if err := a.b.command(ctx, "[audit] anchor", argv, note, anchorDeadline); err != nil && ctx.Err() == nil {
+		a.b.Warn(err.Error())
 	}
 }

@@ -31,6 +31,7 @@ import (
 	"secretctl/broker/halt"
 	"secretctl/broker/lease"
 	"secretctl/broker/ledger"
+	"secretctl/broker/secret"
 	"secretctl/providers"
 )
 
@@ -42,10 +43,17 @@ type Options struct {
 	UID     uint32                     // the broker's own, an owner always
 	Exe     string                     // the binary that runs, empty: not checked by the mode
 	Version string                     // shown by status
-	Stores  map[string]providers.Store // by their name in the config; "age" at least
+	Stores  map[string]providers.Store // that are always there, by their name in the config; "age" at least
 	Warn    func(string)               // told what the owner should know, one line each; nil: dropped
+	// OpenStore opens another store of the config; own opens the broker's own secrets.
+	OpenStore func(s config.Store, own func(context.Context, secret.Name) (secret.Value, error)) (providers.Store, error)
+	// CommandTime bounds each of the owner's commands for a rotation; 0: 30 s.
+	CommandTime time.Duration
 	// Load reads the config, at the start and on every reload.
 	Load func() (*config.Config, error)
+	// Reloaded is called when a config that was read again is in force; nil: nobody
+	// wants to know.
+	Reloaded func()
 }
 
 // Broker is an open home. Its methods are safe for concurrent use.
@@ -56,13 +64,19 @@ type Broker struct {
 	started  time.Time
 	settings atomic.Pointer[settings]
 
+	reloading sync.Mutex // one reload at a time
+
 	log    *audit.Log // nil when it cannot be read: then nothing is handed out
 	logErr error      // why
 	table  *lease.Table
 	ledger *ledger.Ledger
 	values *values
 
-	writing sync.Mutex // one change of the vault at a time
+	writing locks // one change of a secret at a time
+
+	// choosing is held shared by whoever gives a lease, from the choice of its
+	// version until the lease is in the table.
+	choosing sync.RWMutex
 
 	// stopping guards halt and state: what takes power away happens one at a time.
 	stopping sync.Mutex
@@ -78,12 +92,16 @@ type Broker struct {
 	// whoever takes power away, before it acknowledges: after that no byte leaves.
 	gate sync.RWMutex
 
-	reusing sync.Mutex // one request for reuse at a time
-	reuse   sync.Map   // reuser → lease.ID of the last lease given for reuse
-	bound   sync.Map   // lease.ID → *connection whose end is its end
+	reusing locks    // one request for reuse of a secret at a time
+	reuse   reuses   // what the last lease given for reuse copied
+	bound   sync.Map // lease.ID → *connection whose end is its end
 
-	changes  changes
-	anchored *anchor
+	changes   changes
+	anchored  *anchor
+	rotations Rotations // nil: nothing replaces secrets
+	leased    leased
+	sharing   sharing
+	hosts     hosts
 }
 
 // Open opens the home: one broker at a time. A log or lease table that cannot
@@ -92,6 +110,9 @@ type Broker struct {
 func Open(ctx context.Context, o Options) (*Broker, error) {
 	if o.Warn == nil {
 		o.Warn = func(string) {}
+	}
+	if o.CommandTime == 0 {
+		o.CommandTime = commandTime
 	}
 	b := &Broker{Options: o, uid: o.UID, logged: make(map[lease.ID]bool)}
 	b.started = o.Clock.Now().Wall
@@ -121,10 +142,15 @@ func (b *Broker) open(ctx context.Context) (err error) {
 	} else if err != nil {
 		return err
 	}
-	b.values = newValues(b.openValue)
-	b.table = lease.NewTable(b.values.free)
-	if err := b.finishRemovals(ctx); err != nil {
+	if id, err := b.ledger.Host(nil); err != nil {
 		return err
+	} else if id != "" {
+		b.hosts.any.Store(true)
+	}
+	b.values = newValues(b.openValue, func() time.Duration { return b.now().Boot })
+	b.table = lease.NewTable(b.values.free)
+	if err := b.finish(ctx, false); err != nil {
+		b.Warn(err.Error())
 	}
 	b.openLog()
 	return nil
@@ -189,6 +215,8 @@ func (b *Broker) Degraded() error {
 func (b *Broker) Run(ctx context.Context) error {
 	var done sync.WaitGroup
 	done.Go(func() { b.anchored.run(ctx) })
+	done.Go(func() { b.finishing(ctx) })
+	done.Go(func() { b.meet(ctx) })
 	defer done.Wait()
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
@@ -200,6 +228,7 @@ func (b *Broker) Run(ctx context.Context) error {
 			b.expire()
 			if n%60 == 0 {
 				b.tidyLog()
+				b.keepLeased()
 			}
 		}
 	}
@@ -230,6 +259,9 @@ func (b *Broker) Close() error {
 	if b.values != nil {
 		b.values.clear()
 	}
+	if s := b.settings.Load(); s != nil {
+		b.closeStores(s.stores, nil)
+	}
 	if b.log != nil {
 		if b.log.Head().Err == nil {
 			errs = append(errs, b.log.Append(b.record(nil, audit.EventStop)))
@@ -237,6 +269,7 @@ func (b *Broker) Close() error {
 		errs = append(errs, b.log.Close())
 	}
 	if b.ledger != nil {
+		b.keepLeased()
 		errs = append(errs, b.ledger.Close())
 	}
 	if b.halt != nil {
@@ -251,6 +284,8 @@ func (b *Broker) Close() error {
 // Reload reads the config and puts it in force as a whole, or changes nothing
 // and says why. Leases are decided again when they are next used.
 func (b *Broker) Reload() error {
+	b.reloading.Lock()
+	defer b.reloading.Unlock()
 	cfg, err := b.Load()
 	if err != nil {
 		return err
@@ -259,7 +294,12 @@ func (b *Broker) Reload() error {
 	if err != nil {
 		return err
 	}
-	first := b.settings.Swap(s) == nil
+	before := b.settings.Swap(s)
+	first := before == nil
+	if !first {
+		b.closeStores(before.stores, s.stores)
+		b.reread(before, s)
+	}
 	for _, w := range cfg.Warnings {
 		b.Warn(w.Error())
 	}
@@ -267,6 +307,9 @@ func (b *Broker) Reload() error {
 		if err := b.log.Append(b.record(nil, audit.EventReload)); err != nil {
 			b.Warn(fmt.Sprintf("recording the reload: %v", err))
 		}
+	}
+	if !first && b.Reloaded != nil {
+		b.Reloaded()
 	}
 	return nil
 }

@@ -41,6 +41,8 @@ type settings struct {
 	*config.Config
 	agents map[uint32]*agent // uid → agent
 	mode   Mode              // the weakest of the agents'
+	stores map[string]*placed
+	shared bool // some store is one that other hosts keep secrets in too
 }
 
 // AsAgent names the caller of the agent's socket. Unknown is denied, and so is

@@ -23,6 +23,13 @@ func (c *changes) wait() <-chan struct{} {
 	return c.next
 }
 
+// awaited reports whether anybody waits, or has since the last change.
+func (c *changes) awaited() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.next != nil
+}
+
 func (c *changes) tell() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

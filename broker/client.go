@@ -124,10 +124,7 @@ type Handed struct {
 
 // Lease asks for a lease.
 func (c *Client) Lease(ctx context.Context, req LeaseRequest) (*Handed, error) {
-	b, err := json.Marshal(req)
-	if err != nil {
-		return nil, err
-	}
+	b := req.json()
 	answer, err := c.do(ctx, http.MethodPost, "/v1/leases", nil, bytes.NewReader(b), int64(len(b)))
 	if err != nil {
 		return nil, err
@@ -338,6 +335,11 @@ func (c *Client) Kill(ctx context.Context) (int, error) {
 // Resume turns the kill switch off.
 func (c *Client) Resume(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/resume", nil, nil, nil)
+}
+
+// Reload has the config read again.
+func (c *Client) Reload(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "/v1/reload", nil, nil, nil)
 }
 
 // Check asks what would be decided.

@@ -34,8 +34,9 @@ type connection struct {
 	told     time.Time     // the deadline that the kernel keeps
 	failed   error         // what ended the reading, if not the caller's words
 
-	w     response
-	timed bool // a write may still have a deadline
+	w         response
+	spare     [1]byte   // for what should not come
+	patientTo time.Time // the deadline that the kernel keeps for writes; zero: none
 
 	bound []lease.ID // leases that end with it, unless another has taken them over
 }
@@ -262,8 +263,11 @@ func (c *connection) drained(req *http.Request) bool {
 	if req.ContentLength > maxUnread && c.w.code >= 300 {
 		return false // the answer does not wait for it
 	}
-	n, err := io.CopyN(io.Discard, req.Body, maxUnread+1)
-	return err == io.EOF && n <= maxUnread
+	if n, err := req.Body.Read(c.spare[:]); n == 0 && err == io.EOF {
+		return true // mostly it was wanted
+	}
+	n, err := io.CopyN(io.Discard, req.Body, maxUnread)
+	return err == io.EOF && n < maxUnread
 }
 
 // linger lets the caller read the last answer: to close a connection of which
@@ -301,11 +305,11 @@ func (c *connection) watch() (ctx context.Context, stop func()) {
 
 // write writes b and waits as long as it takes.
 func (c *connection) write(b []byte) error {
-	if c.timed {
+	if !c.patientTo.IsZero() {
 		if err := c.conn.SetWriteDeadline(time.Time{}); err != nil {
 			return err
 		}
-		c.timed = false
+		c.patientTo = time.Time{}
 	}
 	_, err := c.conn.Write(b)
 	return err
@@ -315,12 +319,19 @@ func (c *connection) write(b []byte) error {
 // takes none of it in that time does not want it.
 const chunkTime = 500 * time.Millisecond
 
-// writeChunk writes b within a bounded time.
-func (c *connection) writeChunk(b []byte) error {
-	if err := c.conn.SetWriteDeadline(time.Now().Add(chunkTime)); err != nil {
-		return err
+// writeChunk writes a chunk of a value within a bounded time.
+func (c *connection) writeChunk(b []byte) error { return c.writeWithin(b, chunkTime) }
+
+// writeWithin writes b within d, or up to an eighth less: on a busy connection
+// the kernel is not told anew at each answer.
+func (c *connection) writeWithin(b []byte, d time.Duration) error {
+	until := time.Now().Add(d)
+	if early := until.Sub(c.patientTo); early < 0 || early > d/8 {
+		if err := c.conn.SetWriteDeadline(until); err != nil {
+			return err
+		}
+		c.patientTo = until
 	}
-	c.timed = true
 	_, err := c.conn.Write(b)
 	return err
 }

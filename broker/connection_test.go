@@ -205,8 +205,8 @@ func TestHangUpWhileWaiting(t *testing.T) {
 			_, _ = io.WriteString(c.conn, health)
 			_, err := http.ReadResponse(c.r, nil)
 			return err == nil
-		}, 3*time.Second, time.Millisecond, "the place of the one before is free")
-		c = &conversation{t, c.conn, bufio.NewReader(c.conn)}
+		}, 10*time.Second, time.Millisecond, "the place of the one before is free")
+		c = &conversation{t, c.conn, bufio.NewReader(soon{c.conn})}
 		c.say(fmt.Sprintf(poll, c.cursor()))
 		require.NoError(t, c.conn.Close())
 	}
@@ -246,7 +246,7 @@ func TestStopEndsConnections(t *testing.T) {
 	require.Equal(t, http.StatusOK, said.status())
 	half.say(health[:10])
 	waiting.say(fmt.Sprintf(poll, waiting.cursor()))
-	require.Eventually(t, b.Awaited, 3*time.Second, time.Millisecond)
+	require.Eventually(t, b.Awaited, patience, time.Millisecond)
 	began := time.Now()
 	stop()
 	require.NoError(t, <-served)

@@ -68,7 +68,7 @@ type crashed struct {
 func newCrashed(t testing.TB, seed uint64, limit, deep int) *crashed {
 	// Without agents: whether one can get around the boundary is looked up in the
 	// real machine's files, which would be most of each image's cost.
-	cfg, err := config.Parse("secretctl.toml", nil)
+	cfg, err := config.ParseOptions{}.Parse("secretctl.toml", nil)
 	require.NoError(t, err)
 	c := &crashed{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), clock: clock.NewFake(start), mem: durable.NewMem(), cfg: cfg, limit: limit, deep: deep}
 	c.said.current, c.said.leases = map[string]uint64{}, map[string]bool{}
@@ -153,7 +153,7 @@ func (c *crashed) initsAgain(image *durable.Mem) error {
 }
 
 func initHome(d durable.Disk, clk clock.Clock) error {
-	return broker.Init(d, clk, func() error { _, err := age.Init(d, clk.Now().Wall); return err })
+	return broker.Init(d, clk, func() error { _, err := age.Init(d, clk.Now().Wall, age.Wanted{}); return err })
 }
 
 // keeps opens the disk and compares.
@@ -179,7 +179,7 @@ func (c *crashed) verifies(image durable.Disk) error {
 
 // compare: everything acknowledged is there, and nothing that was ended.
 func (c *crashed) compare(b *broker.Broker, image durable.Disk) error {
-	status, err := b.Status()
+	status, err := b.Status(context.Background())
 	if err != nil {
 		return err
 	}
@@ -221,6 +221,13 @@ func (c *crashed) compareSecret(b *broker.Broker, image durable.Disk, name strin
 		return nil
 	} else if err != nil {
 		return err
+	}
+	for _, v := range versions {
+		if v.State == "previous" { // what rollback goes back to is there
+			if _, err := age.New(image, "vault").Sum(context.Background(), secret.Name(name), v.Version); err != nil {
+				return fmt.Errorf("%s version %d, which is previous: %w", name, v.Version, err)
+			}
+		}
 	}
 	for _, v := range versions {
 		if v.State != "current" {
@@ -323,6 +330,40 @@ func (c *crashed) imports(names ...string) {
 	})
 }
 
+// rotates has a secret's vault steps of a rotation, which ends as end says: with
+// the new version in force, the old one, or none made.
+func (c *crashed) rotates(name, end string) {
+	ctx, vault, secretName := context.Background(), c.b.Vault(), secret.Name(name)
+	from, err := vault.Current(secretName)
+	require.NoError(c.t, err)
+	var to uint64
+	c.step("reserve", func(*promise) (err error) { to, err = vault.Reserve(secretName); return err })
+	if end != "withdrawn" {
+		c.step("publish", func(after *promise) error {
+			after.current[name] = to
+			c.next = *after
+			v, err := secret.New([]byte(valueOf(name, to)))
+			if err != nil {
+				return err
+			}
+			defer v.Clear()
+			return vault.Publish(ctx, secretName, providers.Version{Number: to, ID: "id", Created: c.clock.Now().Wall}, v)
+		})
+	}
+	if end == "done" {
+		c.step("forget", func(*promise) error { return vault.Forget(ctx, secretName, from.Number) })
+		return
+	}
+	if end == "restored" {
+		c.step("restore", func(after *promise) error {
+			after.current[name] = from.Number
+			c.next = *after
+			return vault.Restore(ctx, secretName, to, from.Number)
+		})
+	}
+	c.step("withdraw", func(*promise) error { return vault.Withdraw(ctx, secretName, to) })
+}
+
 // valueOf is what a version of a secret is set to.
 func valueOf(name string, version uint64) string {
 	return canary.Of(fmt.Sprintf("%s-%d", name, version))
@@ -393,11 +434,16 @@ func (c *crashed) scenario() {
 	c.end("expiry", nil, func() error { c.b.Expire(); return nil })
 	c.step("rollback", func(after *promise) error {
 		after.current["a"] = 1
-		_, err := c.b.Rollback(owner, "a")
+		_, err := c.b.Rollback(context.Background(), owner, "a")
 		return err
 	})
 	c.imports("same", "d")
 	c.imports("a", "same", "d", "e/f")
+	c.rotates("a", "done")
+	c.rotates("d", "restored")
+	c.set("e/f") // which has a previous version to go when it is rotated
+	c.rotates("e/f", "withdrawn")
+	c.rotates("e/f", "done")
 	for range 6 { // several segments
 		c.lease("a", time.Hour)
 	}

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ func TestKilledWhileRecording(t *testing.T) {
 	done := make(chan error, 1)
 	armed := h.recording(func() {
 		go func() { _, err := b.Kill(broker.Owner()); done <- err }()
-		require.Eventually(t, func() bool { s, err := b.Status(); return err == nil && s.Killed }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { s, err := b.Status(context.Background()); return err == nil && s.Killed }, patience, time.Millisecond)
 	})
 	b = h.broker()
 	mint(t, b, "weather", "sunny")

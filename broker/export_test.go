@@ -1,6 +1,9 @@
 package broker
 
-import "secretctl/sock"
+import (
+	"secretctl/broker/secret"
+	"secretctl/sock"
+)
 
 // Owner is an owner without a socket, for tests in this process.
 func Owner() *Caller {
@@ -26,11 +29,36 @@ func (b *Broker) TidyLog() { b.tidyLog() }
 // size.
 func SetSegmentBytes(n int64) { testOnlySegmentBytes = n }
 
+// KeepLeased does what Run does every minute.
+func (b *Broker) KeepLeased() { b.keepLeased() }
+
+// Choosing is a lease that is between its choice of a version and the table.
+func (b *Broker) Choosing() (chosen func()) {
+	b.choosing.RLock()
+	return b.choosing.RUnlock
+}
+
+// Awaits reports whether anybody waits until none is.
+func (b *Broker) Awaits() bool {
+	if !b.choosing.TryRLock() {
+		return true
+	}
+	b.choosing.RUnlock()
+	return false
+}
+
+// Chosen reports whether no lease is.
+func (b *Broker) Chosen() bool {
+	if !b.choosing.TryLock() {
+		return false
+	}
+	b.choosing.Unlock()
+	return true
+}
+
 // Awaited reports whether anybody waits for a change.
 func (b *Broker) Awaited() bool {
-	b.changes.mu.Lock()
-	defer b.changes.mu.Unlock()
-	return b.changes.next != nil
+	return b.changes.awaited()
 }
 
 // OneImportWriter makes imports write one value after the other, so that the
@@ -40,3 +68,42 @@ func OneImportWriter() (restore func()) {
 	importWriters = 1
 	return func() { importWriters = was }
 }
+
+// ClearValues empties the cache of opened values.
+func (b *Broker) ClearValues() { b.values.clear() }
+
+// Locks are the locks of names.
+type Locks struct{ locks }
+
+func (l *Locks) Lock(names ...secret.Name) (unlock func()) { return l.lock(names...) }
+
+func (l *Locks) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.of)
+}
+
+// Users returns how many have a lock or wait for it.
+func (l *Locks) Users(name secret.Name) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.of[name].users
+}
+
+// Unfinished returns how many secrets have something left where they were.
+func (b *Broker) Unfinished() int {
+	left, err := b.ledger.Left()
+	if err != nil {
+		return -1
+	}
+	return len(left)
+}
+
+// Followed returns the secrets that are looked after each minute.
+func (b *Broker) Followed() []secret.Name { return b.followed() }
+
+// Mine returns the secrets of which other hosts are told that this one rotates them.
+func (b *Broker) Mine() []secret.Name { return b.hosts.mine() }
+
+// HandedOut is what is ended with the kill switch.
+func (b *Broker) HandedOut(agent string) ([]Held, error) { return b.handedOut(agent) }

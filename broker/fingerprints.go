@@ -65,6 +65,9 @@ func (b *Broker) fingerprint(ctx context.Context, salt mask.Salt, dst []mask.Fin
 			return nil, err
 		}
 		value, err := b.values.openWithRoom(ctx, held{name, version})
+		if errors.Is(err, errReplaced) {
+			continue // nobody can have it any more
+		}
 		if err != nil {
 			return nil, unavailable("opening", name, err)
 		}

@@ -45,7 +45,7 @@ func TestDiskFull(t *testing.T) {
 		_, err := b.Lease(t.Context(), b.Agent(agentUID), broker.LeaseRequest{Secret: "weather"})
 		given++
 		return err != nil
-	}, 10*time.Second, time.Millisecond)
+	}, patience, time.Millisecond)
 	_, err = b.Lease(t.Context(), b.Agent(agentUID), broker.LeaseRequest{Secret: "weather"})
 	require.ErrorIs(t, err, broker.ErrStoreUnavailable)
 	n, err := b.Revoke(broker.Owner(), broker.Selection{IDs: []string{kept.ID.String()}})

@@ -42,7 +42,7 @@ func (h *home) stuck() *net.UnixConn {
 		full := n > 0 && n == before
 		before = n
 		return full
-	}, 5*time.Second, 5*time.Millisecond)
+	}, patience, 5*time.Millisecond)
 	return c
 }
 
@@ -69,7 +69,7 @@ func TestNoByteAfterTheAnswer(t *testing.T) {
 			c := h.stuck()
 			require.NoError(t, stop(b))
 			there := queued(t, c)
-			require.NoError(t, c.SetReadDeadline(time.Now().Add(5*time.Second)))
+			require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
 			got, _ := io.ReadAll(c)
 			require.Len(t, got, there, "something was sent after the answer")
 		})
@@ -95,8 +95,8 @@ func TestCutOffHalfWay(t *testing.T) {
 			require.NoError(t, err)
 			revoked := make(chan error, 1)
 			go func() { _, err := b.Revoke(broker.Owner(), s); revoked <- err }()
-			require.Eventually(t, func() bool { return len(b.Leases(b.Agent(uint32(os.Getuid())))) == 0 }, 5*time.Second, time.Millisecond)
-			require.NoError(t, c.SetReadDeadline(time.Now().Add(5*time.Second)))
+			require.Eventually(t, func() bool { return len(b.Leases(b.Agent(uint32(os.Getuid())))) == 0 }, patience, time.Millisecond)
+			require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
 			got, _ := io.ReadAll(c)
 			require.NoError(t, <-revoked)
 			require.Less(t, len(got), size)
@@ -114,15 +114,16 @@ func TestAnswerNotTaken(t *testing.T) {
 	h.serve(b)
 	set(t, b, "weather", strings.Repeat("sunny ", 150_000))
 	h.stuck()
-	require.Eventually(t, func() bool { return len(b.Leases(broker.Owner())) == 0 }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return len(b.Leases(broker.Owner())) == 0 }, patience, 5*time.Millisecond)
 	killed := make(chan error, 1)
 	go func() { _, err := b.Kill(broker.Owner()); killed <- err }()
 	select {
 	case err := <-killed:
 		require.NoError(t, err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		require.FailNow(t, "the answer still holds the gate")
 	}
+	require.NoError(t, b.Reload()) // what was deferred is written before what is waited for
 	undelivered := h.recorded(audit.EventUndelivered)
 	require.Len(t, undelivered, 1)
 	require.Equal(t, "not_taken", undelivered[0].Reason)
@@ -149,7 +150,7 @@ func TestAnswersLeaveNothing(t *testing.T) {
 	select {
 	case err := <-killed:
 		require.NoError(t, err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		require.FailNow(t, "an answer still holds the gate")
 	}
 }

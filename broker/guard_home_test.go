@@ -35,7 +35,7 @@ func TestModesOfAHome(t *testing.T) {
 // later one, so that nothing of before can come back by another copy of the log.
 func TestEpochMovesOn(t *testing.T) {
 	recover := func(t *testing.T, h *home) {
-		_, err := broker.Recover(t.Context(), h.disk, h.clock, h.stores())
+		_, err := broker.Recover(t.Context(), h.disk, h.clock, h.stores(), nil)
 		require.NoError(t, err)
 	}
 	for name, c := range map[string]struct {
@@ -100,7 +100,7 @@ func TestRecoverStaysKilled(t *testing.T) {
 	_, err = b.Kill(broker.Owner())
 	require.NoError(t, err)
 	require.NoError(t, b.Close())
-	_, err = broker.Recover(t.Context(), h.disk, h.clock, h.stores())
+	_, err = broker.Recover(t.Context(), h.disk, h.clock, h.stores(), nil)
 	require.NoError(t, err)
 	b, err = h.open()
 	require.NoError(t, err)

@@ -104,7 +104,7 @@ func TestEndedWhileRenewing(t *testing.T) {
 			_, err := b.Revoke(broker.Owner(), broker.Selection{Agent: "claw"})
 			revoked <- err
 		}()
-		require.Eventually(t, func() bool { return len(b.Leases(broker.Owner())) == 0 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return len(b.Leases(broker.Owner())) == 0 }, patience, time.Millisecond)
 	})
 	b = h.broker()
 	mint(t, b, "weather", "sunny")

@@ -21,7 +21,7 @@ func (h *home) modeAs(uid uint32, exe string) broker.Status {
 		Stores: h.stores(), Load: h.load, Warn: h.warn,
 	})
 	require.NoError(h.t, err)
-	status, err := b.Status()
+	status, err := b.Status(context.Background())
 	require.NoError(h.t, err)
 	require.NoError(h.t, b.Close())
 	return status
@@ -139,7 +139,7 @@ func TestAnchorIsLookedAtAgain(t *testing.T) {
 	ran := h.run(b)
 	_, err := b.Kill(broker.Owner())
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return strings.Contains(h.warnings(), "chmod go-w") }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(h.warnings(), "chmod go-w") }, patience, 5*time.Millisecond)
 	ran()
 	require.NoFileExists(t, out)
 }

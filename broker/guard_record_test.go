@@ -36,7 +36,7 @@ func TestOwnersAreRecorded(t *testing.T) {
 	owner := broker.Owner()
 	mint(t, b, "weather", "one")
 	mint(t, b, "weather", "two")
-	_, err := b.Rollback(owner, "weather")
+	_, err := b.Rollback(t.Context(), owner, "weather")
 	require.NoError(t, err)
 	held := leaseWeather(t, b)
 	require.NoError(t, b.Release(b.Agent(agentUID), held.ID.String()))

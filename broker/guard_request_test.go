@@ -30,7 +30,7 @@ func (h *home) raw(s broker.Socket, parts ...string) (status int) {
 	conn, err := net.Dial("unix", h.path(s))
 	require.NoError(h.t, err)
 	defer conn.Close()
-	require.NoError(h.t, conn.SetDeadline(time.Now().Add(3*time.Second)))
+	require.NoError(h.t, conn.SetDeadline(time.Now().Add(patience)))
 	for _, part := range parts {
 		_, _ = io.WriteString(conn, part) // who is refused is hung up on
 	}

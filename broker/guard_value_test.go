@@ -155,12 +155,12 @@ func TestWaitingForOneOpening(t *testing.T) {
 	<-opening
 	hangUp()
 	waits := ask(t.Context())
-	require.Eventually(t, func() bool { return len(b.Leases(broker.Owner())) == 2 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(b.Leases(broker.Owner())) == 2 }, patience, time.Millisecond)
 	gone := ask(first)
 	select {
 	case err := <-gone:
 		require.ErrorIs(t, err, broker.ErrStoreUnavailable)
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		require.Fail(t, "who had hung up was kept waiting")
 	}
 	close(goOn)

@@ -23,7 +23,7 @@ var changes = map[string]func(t *testing.T, b *broker.Broker) error{
 	},
 	"rm": func(t *testing.T, b *broker.Broker) error { return b.Remove(t.Context(), broker.Owner(), "weather") },
 	"rollback": func(t *testing.T, b *broker.Broker) error {
-		_, err := b.Rollback(broker.Owner(), "weather")
+		_, err := b.Rollback(t.Context(), broker.Owner(), "weather")
 		return err
 	},
 	"adopt": func(t *testing.T, b *broker.Broker) error {

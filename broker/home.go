@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -82,13 +83,24 @@ type Recovered struct {
 	Secrets  int    `json:"secrets"`
 	Versions int    `json:"versions"`
 	Log      string `json:"log,omitempty"` // where a log that could not be read was put aside
+
+	Gone      []string `json:"gone,omitempty"`      // secrets that the ledger knew and no store has
+	Rotations []string `json:"rotations,omitempty"` // secrets whose rotation is under way
+	Journal   string   `json:"journal,omitempty"`   // why the rotation journal could not be kept
+	Unread    []string `json:"unread,omitempty"`    // stores that could not be read, and why: what the ledger knew of them is kept
 }
+
+// KeepJournal reads, out of a ledger's file, what is in it besides the ledger,
+// and returns what writes it into another. under are the secrets of which a
+// rotation is under way.
+type KeepJournal func(durable.DB) (write func(durable.Tx) error, under []secret.Name, err error)
 
 // Recover rebuilds the ledger from the vault, after a restored backup or a
 // lost ledger: every lease dies, and every secret is marked for rotation, since
 // whoever had the copy may have read it. A log or halt file that cannot be read
-// is put aside or made anew. The caller holds the home's lock.
-func Recover(ctx context.Context, d durable.Disk, clk clock.Clock, stores map[string]providers.Store) (out Recovered, err error) {
+// is put aside or made anew. What the ledger knew and the stores do not say is
+// kept, and so is the rotation journal. The caller holds the home's lock.
+func Recover(ctx context.Context, d durable.Disk, clk clock.Clock, stores map[string]providers.Store, keep KeepJournal) (out Recovered, err error) {
 	epoch, err := nextEpoch(d)
 	if err != nil {
 		return out, err
@@ -96,15 +108,47 @@ func Recover(ctx context.Context, d durable.Disk, clk clock.Clock, stores map[st
 	if out.Log, err = usableLog(d, clk, epoch); err != nil {
 		return out, err
 	}
-	entries, err := fromStores(ctx, d, clk.Now().Wall, stores)
+	known, write, err := out.before(d, keep)
 	if err != nil {
 		return out, err
 	}
-	for _, e := range entries {
-		out.Secrets++
-		out.Versions += len(e.Versions)
+	entries, unread, err := fromStores(ctx, known, clk.Now().Wall, stores)
+	if err != nil {
+		return out, err
 	}
-	return out, ledger.Rebuild(d, entries)
+	for _, name := range slices.Sorted(maps.Keys(unread)) {
+		out.Unread = append(out.Unread, fmt.Sprintf("%s: %v", name, unread[name]))
+	}
+	for _, e := range entries {
+		if !e.Removed {
+			out.Secrets++
+			out.Versions += len(e.Versions)
+		} else if known[e.Name].Current != 0 {
+			out.Gone = append(out.Gone, string(e.Name))
+		}
+	}
+	return out, ledger.Rebuild(d, entries, write)
+}
+
+// before reads the ledger as it was, as far as that can be read: what is known of
+// each secret, and what writes the journal again.
+func (out *Recovered) before(d durable.Disk, keep KeepJournal) (known map[secret.Name]ledger.Entry, write func(durable.Tx) error, err error) {
+	known = make(map[secret.Name]ledger.Entry)
+	old, err := ledger.Before(d)
+	if err != nil {
+		return known, nil, nil
+	}
+	_ = old.All(func(e *ledger.Entry) bool { known[e.Name] = *e; return true })
+	if keep != nil {
+		var under []secret.Name
+		if write, under, err = keep(old.DB()); err != nil {
+			out.Journal = err.Error()
+		}
+		for _, name := range under {
+			out.Rotations = append(out.Rotations, string(name))
+		}
+	}
+	return known, write, old.Close()
 }
 
 // nextEpoch makes every lease so far a dead one.
@@ -171,43 +215,107 @@ func KillOffline(d durable.Disk, clk clock.Clock) (recorded, err error) {
 	return appendAlone(d, clk, &audit.Record{Event: audit.EventKill, Epoch: state.Epoch}), nil
 }
 
-// fromStores describes what the stores hold. What an earlier ledger still
-// knows and the files do not say is kept.
-func fromStores(ctx context.Context, d durable.Disk, now time.Time, stores map[string]providers.Store) ([]*ledger.Entry, error) {
-	known := make(map[secret.Name]ledger.Entry)
-	if old, err := ledger.Before(d); err == nil {
-		_ = old.Each("", func(e *ledger.Entry) bool { known[e.Name] = *e; return true })
-		if err := old.Close(); err != nil {
-			return nil, err
-		}
-	}
+// fromStores describes what the stores hold. What an earlier ledger knew and the
+// files do not say is kept; so is what it knew of a store that is not there or
+// cannot be read now, which are returned as unread.
+func fromStores(ctx context.Context, known map[secret.Name]ledger.Entry, now time.Time, stores map[string]providers.Store) (out []*ledger.Entry, unread map[string]error, err error) {
+	unread = make(map[string]error)
 	found := make(map[secret.Name]*ledger.Entry)
-	for storeName, store := range stores {
-		err := store.List(ctx, func(name secret.Name, version uint64, sum providers.Sum) error {
-			e := found[name]
-			if e == nil {
-				e = &ledger.Entry{Name: name, Store: storeName, Env: known[name].Env, Created: now, Rotate: true, Versions: make(map[uint64]ledger.Version)}
-				if k, ok := known[name]; ok {
-					e.Created = k.Created
-				}
+	for _, storeName := range slices.Sorted(maps.Keys(stores)) {
+		here, err := fromStore(ctx, known, now, storeName, stores[storeName])
+		switch {
+		case err != nil && (storeName == defaultStore || ctx.Err() != nil):
+			return nil, nil, fmt.Errorf("reading store %q: %w", storeName, err)
+		case err != nil:
+			unread[storeName] = err
+		}
+		for name, e := range here {
+			// A secret that was being moved is in two.
+			if other := found[name]; err == nil && (other == nil || known[name].Store == storeName) {
 				found[name] = e
 			}
-			created := now
-			if v, ok := known[name].Versions[version]; ok {
-				created = v.Created
-			}
-			e.Versions[version] = ledger.Version{Sum: sum, Created: created}
-			return nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("reading store %q: %w", storeName, err)
 		}
 	}
-	var out []*ledger.Entry
-	for _, e := range found {
-		e.Order(known[e.Name].Current)
+	for name, e := range found {
+		k := known[name]
+		settleOrder(e, &k)
 		out = append(out, e)
 	}
+	for name, k := range known {
+		switch {
+		case found[name] != nil:
+		case k.Ref != "" && k.Current != 0: // no store says what it has at references; and a backup has none of it
+			e := k
+			out = append(out, &e)
+		case k.Current != 0 && (unread[k.Store] != nil || stores[k.Store] == nil):
+			e := k
+			e.Rotate = true
+			out = append(out, &e)
+			if stores[k.Store] == nil {
+				unread[k.Store] = errors.New("the config does not name it")
+			}
+		default: // kept so that no number is used again
+			out = append(out, &ledger.Entry{Name: name, Store: k.Store, Created: k.Created, Next: k.Next, Pending: k.Pending, Removed: true})
+		}
+	}
 	slices.SortFunc(out, func(a, b *ledger.Entry) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	return out, nil
+	return out, unread, nil
+}
+
+// fromStore describes what one store holds.
+func fromStore(ctx context.Context, known map[secret.Name]ledger.Entry, now time.Time, storeName string, store providers.Store) (map[secret.Name]*ledger.Entry, error) {
+	found := make(map[secret.Name]*ledger.Entry)
+	err := store.List(ctx, func(name secret.Name, version uint64, sum providers.Sum) error {
+		e := found[name]
+		if e == nil {
+			e = &ledger.Entry{Name: name, Store: storeName, Created: now, Rotate: true, Versions: make(map[uint64]ledger.Version)}
+			found[name] = e
+		}
+		v, ok := known[name].Versions[version]
+		if !ok || !v.Has(sum) {
+			v = ledger.Version{Created: now, AtLeast: true}
+		}
+		v.Settle(sum)
+		e.Versions[version] = v
+		return nil
+	})
+	return found, err
+}
+
+// settleOrder works out which version of e is what, with what the ledger before
+// knew of the secret. A ledger that does not know of the newest is the older of
+// the two: what was current then is not brought back.
+func settleOrder(e, known *ledger.Entry) {
+	e.Order(known.Current)
+	newest := e.Next - 1
+	if known.Name == "" {
+		return
+	}
+	e.Env, e.Created, e.Rotated = known.Env, known.Created, known.Rotated
+	if newest >= known.Next {
+		e.Order(0)
+		return
+	}
+	e.Next = known.Next
+	switch {
+	case known.Removed && len(known.Versions) > 0 && sameVersions(e, known):
+		e.Removed, e.Current, e.Previous = true, 0, 0 // it is removed to the end when the broker starts
+	case known.Pending != 0:
+		e.Pending = known.Pending
+		if e.Previous = 0; known.Previous != e.Current {
+			if _, ok := e.Versions[known.Previous]; ok {
+				e.Previous = known.Previous
+			}
+		}
+	}
+}
+
+// sameVersions reports whether e has no version that known has not.
+func sameVersions(e, known *ledger.Entry) bool {
+	for n, v := range e.Versions {
+		if k := known.Versions[n]; !k.Has(v.Sum) {
+			return false
+		}
+	}
+	return true
 }

@@ -50,6 +50,9 @@ agent = "other"
 secrets = ["weather"]
 `
 
+// patience bounds every wait for what must happen, and says nothing of how soon.
+const patience = time.Minute
+
 // home is a home with what opens brokers on it.
 type home struct {
 	t      testing.TB
@@ -59,6 +62,7 @@ type home struct {
 	mu     sync.Mutex
 	config string   // what the next load reads
 	warned []string // by any broker on it
+	kinds  []providers.StoreKind
 }
 
 // newHome makes an empty home on the real disk, which other uids can reach.
@@ -73,7 +77,7 @@ func newHome(t testing.TB, config string) *home {
 
 func (h *home) init() error {
 	return broker.Init(h.disk, h.clock, func() error {
-		_, err := age.Init(h.disk, h.clock.Now().Wall)
+		_, err := age.Init(h.disk, h.clock.Now().Wall, age.Wanted{})
 		return err
 	})
 }
@@ -81,7 +85,7 @@ func (h *home) init() error {
 func (h *home) load() (*config.Config, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return config.Parse("secretctl.toml", []byte(h.config))
+	return config.ParseOptions{Stores: h.kinds}.Parse("secretctl.toml", []byte(h.config))
 }
 
 // configure changes what the next load reads.

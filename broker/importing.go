@@ -38,9 +38,9 @@ type ImportResult struct {
 	Version uint64      `json:"version"` // the current one now; of a dry run, then
 }
 
-// importTogether is how many entries become durable with one sync of the log
-// and of the ledger.
-const importTogether = 128
+// importTogether is how many entries become durable with the same few syncs.
+// Each has a file open until then.
+var importTogether = sync.OnceValue(func() int { return min(512, openFiles()/8) })
 
 // importBytes bounds what is in the locked memory at once, in bytes: a quarter,
 // since each value is there twice when it is read back.
@@ -52,15 +52,18 @@ var importWriters = 16
 
 // Import gives secrets their values. A value that a secret has already makes no
 // new version. Each is read back from its store and compared before the secret
-// counts as having it. Entries are done in order, up to importTogether at a
-// time; the error is of the first that could not be, and then those before its
-// batch are done and the others are not.
+// counts as having it. Entries are done in order, some hundreds at a time; the
+// error is of the first that could not be, and then those before its batch are
+// done and the others are not.
 func (b *Broker) Import(ctx context.Context, c *Caller, entries []ImportEntry, o ImportOptions) (results []ImportResult, err error) {
 	if b.log == nil {
 		return nil, b.notRecorded(b.logErr)
 	}
-	b.writing.Lock()
-	defer b.writing.Unlock()
+	names := make([]secret.Name, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name
+	}
+	defer b.writing.lock(names...)()
 	for len(entries) > 0 {
 		n := batchLen(entries)
 		done, err := b.importBatch(ctx, c, entries[:n], o)
@@ -79,7 +82,7 @@ func batchLen(entries []ImportEntry) int {
 	bytes := 0
 	for i, e := range entries {
 		bytes += e.Value.Len()
-		if i > 0 && (i == importTogether || bytes > importBytes || seen[e.Name]) {
+		if i > 0 && (i == importTogether() || bytes > importBytes || seen[e.Name]) {
 			return i
 		}
 		seen[e.Name] = true
@@ -91,7 +94,7 @@ func batchLen(entries []ImportEntry) int {
 type incoming struct {
 	ImportEntry
 	entry  ledger.Entry
-	store  providers.Store
+	store  *placed
 	result ImportResult
 	put    bool // a version is to be put
 	sum    providers.Sum
@@ -120,11 +123,27 @@ func (b *Broker) importBatch(ctx context.Context, c *Caller, entries []ImportEnt
 
 // plan works out what is to be done for an entry.
 func (b *Broker) plan(ctx context.Context, in *incoming, o ImportOptions) (err error) {
+	asked := o.Store
+	if o.DryRun { // takes nothing in from there
+		asked = ""
+	}
+	if err := b.busy(ctx, "importing", in.Name, asked); err != nil {
+		return err
+	}
 	in.entry, err = b.ledger.Raw(in.Name)
 	if err != nil && !errors.Is(err, ledger.ErrNoEntry) {
 		return err
 	}
 	existed := err == nil && !in.entry.Removed && in.entry.Current != 0
+	if !o.DryRun {
+		if err := b.finishRemoval(ctx, &in.entry); err != nil {
+			return err
+		}
+	}
+	in.entry.Name = in.Name
+	if err := b.kept("importing", &in.entry); err != nil {
+		return err
+	}
 	if err := b.place(&in.entry, in.Name, o.Store); err != nil {
 		return err
 	}
@@ -145,29 +164,37 @@ func (b *Broker) plan(ctx context.Context, in *incoming, o ImportOptions) (err e
 		in.result.Action = "updated"
 	}
 	in.put = true
-	return nil
+	if o.DryRun {
+		return nil
+	}
+	return b.reserve(ctx, &in.entry, in.result.Version)
 }
 
-// putAll puts the new versions and reads them back, several at a time.
+// putAll puts the new versions, together where their store can, and reads them
+// back.
 func (b *Broker) putAll(ctx context.Context, batch []incoming) error {
-	var all sync.WaitGroup
-	slots := make(chan struct{}, importWriters)
+	puts := make(map[*placed]providers.Batch)
 	for i := range batch {
-		if in := &batch[i]; in.put {
-			slots <- struct{}{}
-			all.Go(func() { in.err = b.putBack(ctx, in); <-slots })
+		if in := &batch[i]; in.put && puts[in.store] == nil {
+			puts[in.store] = in.store.Batch()
 		}
 	}
-	all.Wait()
-	var failed error
-	for i := range batch {
-		in := &batch[i]
-		if errors.Is(in.err, secret.ErrFull) { // the others' values were in the way
-			in.err = b.readBack(ctx, in)
+	eachPut(batch, func(in *incoming) error { return put(ctx, in, puts[in.store]) })
+	failed := firstFailed(batch)
+	for _, p := range puts {
+		if failed == nil {
+			failed = notPut(p.Commit())
 		}
-		if in.err != nil && failed == nil {
-			failed = unavailable("importing", in.Name, in.err)
+		failed = errors.Join(failed, p.Discard())
+	}
+	if failed == nil {
+		eachPut(batch, func(in *incoming) error { return b.readBack(ctx, in) })
+		for i := range batch {
+			if in := &batch[i]; errors.Is(in.err, secret.ErrFull) { // the others' values were in the way
+				in.err = b.readBack(ctx, in)
+			}
 		}
+		failed = firstFailed(batch)
 	}
 	if failed != nil {
 		return errors.Join(failed, discardAll(ctx, batch))
@@ -175,26 +202,49 @@ func (b *Broker) putAll(ctx context.Context, batch []incoming) error {
 	return nil
 }
 
-// putBack puts a version and reads it back.
-func (b *Broker) putBack(ctx context.Context, in *incoming) error {
-	version := in.result.Version
-	// A crash between the store and the ledger leaves a version nobody knows.
-	err := in.store.Delete(ctx, in.Name, version)
-	if err == nil {
-		in.sum, err = in.store.Put(ctx, in.Name, version, in.Value)
+// eachPut does something for each entry that is to be put, several at a time.
+func eachPut(batch []incoming, do func(*incoming) error) {
+	var all sync.WaitGroup
+	slots := make(chan struct{}, importWriters)
+	for i := range batch {
+		if in := &batch[i]; in.put {
+			slots <- struct{}{}
+			all.Go(func() { in.err = do(in); <-slots })
+		}
 	}
-	if err != nil {
+	all.Wait()
+}
+
+func firstFailed(batch []incoming) error {
+	for i := range batch {
+		if in := &batch[i]; in.err != nil {
+			return unavailable("importing", in.Name, in.err)
+		}
+	}
+	return nil
+}
+
+// notPut is the error of versions that could not be put together.
+func notPut(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{CodeStoreUnavailable, fmt.Sprintf("importing: %v", err), "secretctl status"}
+}
+
+// put adds a version to a batch.
+func put(ctx context.Context, in *incoming, to providers.Batch) (err error) {
+	// A crash between the store and the ledger leaves a version nobody knows.
+	if err := in.store.Delete(ctx, in.Name, in.result.Version); err != nil {
 		return err
 	}
-	return b.readBack(ctx, in)
+	in.sum, err = to.Put(ctx, in.Name, in.result.Version, in.Value)
+	return err
 }
 
 // readBack compares a version as it rests with the value that was given.
 func (b *Broker) readBack(ctx context.Context, in *incoming) error {
-	back, err := in.store.Get(ctx, in.Name, in.result.Version, in.sum)
-	for errors.Is(err, secret.ErrFull) && b.values.evict() {
-		back, err = in.store.Get(ctx, in.Name, in.result.Version, in.sum)
-	}
+	back, err := b.getWithRoom(ctx, in.store, held{in.Name, in.result.Version}, in.sum)
 	if err != nil {
 		return fmt.Errorf("reading it back: %w", err)
 	}
@@ -231,6 +281,9 @@ func (b *Broker) publishAll(ctx context.Context, c *Caller, batch []incoming) er
 			r.Secret, r.Version, r.Decision = in.Name, in.result.Version, audit.Allow
 			records = append(records, r)
 			gone[in] = b.publish(&in.entry, in.result.Version, in.sum)
+			imported := in.entry.Versions[in.result.Version]
+			imported.AtLeast = true // nobody knows how long it lay there
+			in.entry.Versions[in.result.Version] = imported
 		}
 		if in.put || renamed {
 			changed = append(changed, &in.entry)
@@ -242,7 +295,12 @@ func (b *Broker) publishAll(ctx context.Context, c *Caller, batch []incoming) er
 	if len(changed) == 0 {
 		return nil
 	}
-	if err := b.ledger.Put(changed...); err != nil {
+	if err := b.keep(ctx, changed...); err != nil {
+		for i := range batch {
+			if in := &batch[i]; in.put {
+				b.takeBack(ctx, in.store, held{in.Name, in.result.Version}, err)
+			}
+		}
 		return fmt.Errorf("importing: %w", err)
 	}
 	b.changes.tell()
@@ -288,7 +346,7 @@ func postImport(r *request) error {
 // importEntries reads as many entries as are done together, and whether more
 // may follow.
 func (r *request) importEntries() (entries []ImportEntry, more bool, err error) {
-	for bytes := 0; len(entries) < importTogether && bytes < importBytes; {
+	for bytes := 0; len(entries) < importTogether() && bytes < importBytes; {
 		r.w.c.within(valueTime)
 		e, err := r.importEntry()
 		if err == io.EOF {

@@ -186,7 +186,7 @@ func TestBoundLease(t *testing.T) {
 	alive := func() int { return len(b.Leases(broker.Owner())) }
 	ends := func(n int) {
 		t.Helper()
-		require.Eventually(t, func() bool { return alive() == n }, 3*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return alive() == n }, patience, time.Millisecond)
 	}
 	first, second := h.client(broker.AgentSocket), h.client(broker.AgentSocket)
 	one, err := first.Lease(t.Context(), ask)
@@ -209,7 +209,10 @@ func TestBoundLease(t *testing.T) {
 	require.Equal(t, 3, alive())
 	require.NoError(t, second.Close())
 	ends(2)
-	require.Equal(t, "hung_up", h.recorded("release")[len(h.recorded("release"))-1].Reason)
+	require.Eventually(t, func() bool { // it has ended before it is in the log
+		all := h.recorded("release")
+		return all[len(all)-1].Reason == "hung_up"
+	}, patience, time.Millisecond)
 	_, err = h.client(broker.AgentSocket).Renew(t.Context(), other.LeaseID, false)
 	require.NoError(t, err, "it is on another connection")
 }
@@ -235,7 +238,7 @@ func TestBoundLeaseSurvivesRestart(t *testing.T) {
 	require.Eventually(t, func() bool {
 		leases, err := owner.Leases(t.Context())
 		return err == nil && len(leases) == 0
-	}, 3*time.Second, time.Millisecond)
+	}, patience, time.Millisecond)
 }
 
 // Whoever asks again for reuse holds one lease: on the version it has, renewed,
@@ -301,4 +304,25 @@ func TestReuse(t *testing.T) {
 		require.True(t, errors.As(err, &e))
 		require.Equal(t, broker.CodeBadRequest, e.Code)
 	}
+}
+
+// TestReuseIsBounded: what an agent says of its consumers takes no more memory
+// than so many consumers.
+func TestReuseIsBounded(t *testing.T) {
+	h := newHome(t, strings.Replace(grants, "agent = \"claw\"\n", "agent = \"claw\"\nmax_leases = 10\n", 1))
+	b := h.broker()
+	mint(t, b, "weather", "sunny")
+	agent := b.Agent(agentUID)
+	for i := range 1100 {
+		issued, err := b.Lease(t.Context(), agent, broker.LeaseRequest{Secret: "weather", Pinned: true, Reuse: true, Reason: fmt.Sprint(i)})
+		require.NoError(t, err)
+		require.NoError(t, b.Release(agent, issued.ID.String()))
+	}
+	_, copied, _ := b.Vault().Holders("weather", 1)
+	require.Equal(t, 1000, copied)
+	other, err := b.Lease(t.Context(), b.Agent(otherUID), broker.LeaseRequest{Secret: "weather", Pinned: true, Reuse: true})
+	require.NoError(t, err)
+	require.NoError(t, b.Release(b.Agent(otherUID), other.ID.String()))
+	_, copied, _ = b.Vault().Holders("weather", 1)
+	require.Equal(t, 1001, copied, "another agent's is remembered")
 }

@@ -45,39 +45,62 @@ const ownerTTL = time.Hour
 // With Reuse, for a consumer that asks whenever it starts and keeps what it was
 // given: a pinned lease on the current version that it was given so before is
 // renewed instead, and one on an earlier version ends, since it now has the new
-// one.
+// one. Which those are is forgotten when the broker restarts, since no record of
+// a lease says so: the next asking gets a new lease, and the one from before runs
+// out by itself. Until then it counts for max_leases.
 func (b *Broker) Lease(ctx context.Context, c *Caller, req LeaseRequest) (*Issued, error) {
+	for {
+		issued, version, err := b.give(ctx, c, req)
+		if err == nil || version == 0 || !b.superseded(secret.Name(req.Secret), version) && !errors.Is(err, errReplaced) {
+			return issued, err
+		}
+		// A rotation without grace ended what was chosen a moment ago, or another value
+		// came to lie at the reference: now there is the new one.
+	}
+}
+
+// superseded reports whether another version than this is what a lease gets.
+func (b *Broker) superseded(name secret.Name, version uint64) bool {
+	current, err := b.ledger.Current(name)
+	return err == nil && current > version
+}
+
+// give is Lease for one choice of a version, which it returns: 0 where it did not
+// come to that, or the caller chose.
+func (b *Broker) give(ctx context.Context, c *Caller, req LeaseRequest) (_ *Issued, chose uint64, _ error) {
 	if err := b.serving(); err != nil {
 		b.refused(c, audit.EventLease, req.Secret)
-		return nil, err
+		return nil, 0, err
 	}
 	name, door, err := req.parse(c)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if req.Reuse {
-		b.reusing.Lock()
-		defer b.reusing.Unlock()
+		defer b.reusing.lock(name)()
 		if again, err := b.again(ctx, c, name, req); again != nil || err != nil {
-			return again, err
+			return again, 0, err
 		}
 	}
 	now, id := b.now(), lease.NewID()
 	d := b.decide(c, id, now, name, door, req)
-	if req.Reuse && d.Code == grant.CodeMaxLeases && b.supersede(c, name, req, lease.ID{}) {
+	if req.Reuse && d.Code == grant.CodeMaxLeases && b.supersede(c, name, req, copied{}) {
 		d = b.decide(c, id, now, name, door, req) // the place was its own
 	}
 	if !d.Allow {
-		return nil, b.denied(c, name, door, req.Reason, d)
+		return nil, 0, b.denied(c, name, door, req.Reason, d)
 	}
-	version, err := b.version(name, req.Version)
+	err = b.follow(ctx, name)
+	if err == nil && req.Version == 0 {
+		err = b.look(ctx, name)
+	}
 	if err != nil {
 		b.table.Cancel(id)
-		return nil, b.noEntry(c, name, door, req, err)
+		return nil, 0, b.unseen(c, name, door, req, err)
 	}
 	l := lease.Lease{
 		ID: id, Agent: c.Name(), UID: c.Peer.UID, PID: c.Peer.PID,
-		Secret: name, Version: version, Door: string(door), Pinned: req.Pinned,
+		Secret: name, Door: string(door), Pinned: req.Pinned,
 		First: now.Wall, Issued: now.Wall, Expires: now.Wall.Add(d.TTL),
 		TTL: d.TTL, BootDeadline: now.Boot + d.TTL, Epoch: b.epoch.Load(),
 	}
@@ -85,17 +108,45 @@ func (b *Broker) Lease(ctx context.Context, c *Caller, req LeaseRequest) (*Issue
 		l.Rule = d.Rule.ID
 	}
 	r := b.record(c, audit.EventLease)
-	l.Describe(r)
 	r.Decision, r.Reason, r.Stated, r.Group = audit.Allow, string(d.Code), stated(req.Reason), req.Group
-	if err := b.log.Append(r); err != nil {
+	unknown, err := b.choose(&l, r, func() (uint64, error) { return b.version(name, req.Version) })
+	switch {
+	case unknown != nil:
 		b.table.Cancel(id)
-		return nil, b.notRecorded(err)
+		b.overlook(name)
+		return nil, 0, b.noEntry(c, name, door, req, unknown)
+	case err != nil:
+		b.table.Cancel(id)
+		b.overlook(name)
+		return nil, 0, b.notRecorded(err)
 	}
 	issued, err := b.issue(ctx, c, l, now)
 	if err == nil && req.Reuse {
-		b.supersede(c, name, req, l.ID)
+		b.supersede(c, name, req, copied{l.ID, l.Version})
 	}
-	return issued, err
+	if req.Version == 0 {
+		chose = l.Version
+	}
+	return issued, chose, err
+}
+
+// copied is what a lease for reuse gave away. The consumer has it still when the
+// lease has expired: it asks only when it starts or is told to.
+type copied struct {
+	id      lease.ID
+	version uint64
+}
+
+// choose picks a lease's version and records the lease, which is in the table
+// then. unknown is why there is no version to give.
+func (b *Broker) choose(l *lease.Lease, r *audit.Record, pick func() (uint64, error)) (unknown, err error) {
+	b.choosing.RLock()
+	defer b.choosing.RUnlock()
+	if l.Version, unknown = pick(); unknown != nil {
+		return unknown, nil
+	}
+	l.Describe(r)
+	return nil, b.log.Append(r)
 }
 
 // reuser is who may be given a lease again: of one user's consumers, the one that
@@ -114,11 +165,11 @@ func (c *Caller) reuser(name secret.Name, req LeaseRequest) reuser {
 // again renews the lease that was given for reuse before, if it is on the
 // current version. It returns nil when there is none.
 func (b *Broker) again(ctx context.Context, c *Caller, name secret.Name, req LeaseRequest) (*Issued, error) {
-	id, ok := b.reuse.Load(c.reuser(name, req))
+	given, ok := b.reuse.get(c.reuser(name, req))
 	if !ok {
 		return nil, nil
 	}
-	old, ok := b.table.Get(id.(lease.ID), b.now())
+	old, ok := b.table.Get(given.id, b.now())
 	if !ok {
 		return nil, nil
 	}
@@ -126,8 +177,11 @@ func (b *Broker) again(ctx context.Context, c *Caller, name secret.Name, req Lea
 		return nil, nil
 	}
 	again, err := b.renew(ctx, c, old.ID.String(), req.Reason, req.Group)
-	if errors.Is(err, ErrNoSuchLease) {
-		return nil, nil // it ended in this moment
+	if errors.Is(err, ErrNoSuchLease) || errors.Is(err, errReplaced) {
+		return nil, nil // it ended in this moment, or its value is gone and there is another
+	}
+	if err == nil && b.superseded(name, again.Version) {
+		return nil, nil // which it heard of only now
 	}
 	return again, err
 }
@@ -135,19 +189,12 @@ func (b *Broker) again(ctx context.Context, c *Caller, name secret.Name, req Lea
 // supersede remembers a lease for [Broker.again] (none: nothing) and ends the one
 // before it. It reports whether it ended one. There is one a secret and reason
 // that an agent may have, at most.
-func (b *Broker) supersede(c *Caller, name secret.Name, req LeaseRequest, id lease.ID) (ended bool) {
-	key := c.reuser(name, req)
-	var before any
-	var ok bool
-	if id == (lease.ID{}) {
-		before, ok = b.reuse.LoadAndDelete(key)
-	} else {
-		before, ok = b.reuse.Swap(key, id)
-	}
+func (b *Broker) supersede(c *Caller, name secret.Name, req LeaseRequest, now copied) (ended bool) {
+	before, ok := b.reuse.put(c.reuser(name, req), now)
 	if !ok {
 		return false
 	}
-	old, ok := b.table.Get(before.(lease.ID), b.now())
+	old, ok := b.table.Get(before.id, b.now())
 	if ok {
 		b.release(c, &old, "superseded")
 	}
@@ -213,8 +260,12 @@ func (b *Broker) version(name secret.Name, asked uint64) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if _, ok := e.Versions[asked]; !ok {
+	v, ok := e.Versions[asked]
+	switch {
+	case !ok:
 		return 0, errNoVersion
+	case v.Ended:
+		return asked, ledger.ErrEnded
 	}
 	return asked, nil
 }
@@ -225,8 +276,10 @@ var errNoVersion = errors.New("no such version")
 func (b *Broker) issue(ctx context.Context, c *Caller, l lease.Lease, now clock.Reading) (*Issued, error) {
 	value, err := b.values.get(ctx, held{l.Secret, l.Version})
 	if err == nil {
+		b.leased.note(l.Secret, now.Wall)
 		return b.issueLive(l, value, now)
 	}
+	b.hearAgain(ctx, l.Secret, err)
 	b.table.Drop(l.ID)
 	r := b.record(c, audit.EventUndelivered)
 	l.Describe(r)
@@ -235,12 +288,18 @@ func (b *Broker) issue(ctx context.Context, c *Caller, l lease.Lease, now clock.
 	if killed := b.serving(); killed != nil {
 		return nil, killed
 	}
+	if errors.Is(err, errReplaced) { // who is to be given it has had it, and is to know
+		return nil, err
+	}
 	b.Warn(fmt.Sprintf("opening %s version %d: %v", l.Secret, l.Version, err))
 	if c.owner {
 		return nil, unavailable("opening", l.Secret, err)
 	}
-	return nil, &Error{CodeStoreUnavailable, "the store did not give the value", "ask the owner to run: secretctl status"}
+	return nil, errNotGiven
 }
+
+// errNotGiven is what an agent is told of a store that failed.
+var errNotGiven = &Error{CodeStoreUnavailable, "the store did not give the value", "ask the owner to run: secretctl status"}
 
 // issueLive refuses a lease that ended while its record was on its way: whoever
 // ended it cleared the values there were then, and nobody would clear this one.
@@ -277,25 +336,50 @@ func (b *Broker) renew(ctx context.Context, c *Caller, id, reason, group string)
 	if !d.Allow {
 		return nil, b.denied(c, old.Secret, grant.Door(old.Door), req.Reason, d)
 	}
-	current, err := b.ledger.Current(old.Secret)
+	err = b.follow(ctx, old.Secret)
+	if err == nil && !old.Pinned {
+		err = b.look(ctx, old.Secret)
+	}
 	if err != nil {
-		return nil, b.noEntry(c, old.Secret, grant.Door(old.Door), req, err)
+		return nil, b.unseen(c, old.Secret, grant.Door(old.Door), req, err)
 	}
 	l := old
-	if !l.Pinned {
-		l.Version = current
-	}
 	if d.Rule != nil {
 		l.Rule = d.Rule.ID // whose limits it counts against from now on
 	}
 	l.PID, l.Issued, l.Expires, l.TTL, l.BootDeadline = c.Peer.PID, now.Wall, now.Wall.Add(d.TTL), d.TTL, now.Boot+d.TTL
 	r := b.record(c, audit.EventRenew)
-	l.Describe(r)
 	r.Decision, r.Reason, r.Stated, r.Group = audit.Allow, string(d.Code), stated(reason), group
-	if err := b.log.Append(r); err != nil {
+	unknown, err := b.choose(&l, r, func() (uint64, error) {
+		current, err := b.ledger.Current(old.Secret)
+		if l.Pinned && current != old.Version {
+			return old.Version, b.lives(old.Secret, old.Version)
+		}
+		return current, err
+	})
+	switch {
+	case unknown != nil:
+		b.overlook(old.Secret)
+		return nil, b.noEntry(c, old.Secret, grant.Door(old.Door), req, unknown)
+	case err != nil:
+		b.overlook(old.Secret)
 		return nil, b.notRecorded(err)
 	}
-	return b.issue(ctx, c, l, now)
+	issued, err := b.issue(ctx, c, l, now)
+	if err != nil && !l.Pinned && b.superseded(l.Secret, l.Version) && b.serving() == nil {
+		return nil, errNoSuchLease // the version's end was the lease's
+	}
+	return issued, err
+}
+
+// lives returns nil for a version that was not ended at its service, of a secret
+// that is there.
+func (b *Broker) lives(name secret.Name, version uint64) error {
+	e, err := b.ledger.Get(name)
+	if err == nil && e.Versions[version].Ended {
+		err = ledger.ErrEnded
+	}
+	return err
 }
 
 // redecide is decide for a lease that is already counted: it leaves itself out.
@@ -416,6 +500,8 @@ func (b *Broker) noEntry(c *Caller, name secret.Name, door grant.Door, req Lease
 	switch {
 	case errors.Is(err, errNoVersion):
 		return &Error{CodeNotFound, fmt.Sprintf("%q has no version %d", name, req.Version), "secretctl versions " + string(name)}
+	case errors.Is(err, ledger.ErrEnded):
+		return b.dead(c, name, door, req)
 	case !errors.Is(err, ledger.ErrNoEntry):
 		b.Warn(err.Error())
 		return &Error{CodeStoreUnavailable, "the ledger cannot be read", "ask the owner to run: secretctl status"}
@@ -425,6 +511,25 @@ func (b *Broker) noEntry(c *Caller, name secret.Name, door grant.Door, req Lease
 	return b.denied(c, name, door, req.Reason, grant.Decision{Code: "no_such_secret"})
 }
 
+// dead answers a request that was granted, for a version that was ended at its
+// service: whoever was given it would find out only there.
+func (b *Broker) dead(c *Caller, name secret.Name, door grant.Door, req LeaseRequest) error {
+	b.recordDenied(c, name, door, req.Reason, grant.Decision{Code: "version_ended"})
+	e := &Error{CodeStoreUnavailable, fmt.Sprintf("%q was ended at its service, and there is no other version yet", name), replacing(name)}
+	switch {
+	case !c.owner:
+		e.Hint = "ask the owner to run: secretctl rotate " + string(name)
+	case req.Version != 0:
+		e.Message = fmt.Sprintf("version %d of %q was ended at its service", req.Version, name)
+	}
+	return e
+}
+
+// replacing is how a secret gets a version in the place of a dead one.
+func replacing(name secret.Name) string {
+	return fmt.Sprintf("secretctl rotate %s; or make one by hand, then: secretctl set %s", name, name)
+}
+
 func noSecret(name secret.Name) error {
 	return &Error{CodeNotFound, fmt.Sprintf("there is no secret %q", name), "secretctl ls"}
 }
@@ -432,13 +537,7 @@ func noSecret(name secret.Name) error {
 // denied records a denial and says no more than the caller may know: whether a
 // secret exists, is forbidden or is merely not granted is one answer.
 func (b *Broker) denied(c *Caller, name secret.Name, door grant.Door, reason string, d grant.Decision) error {
-	r := b.record(c, audit.EventLease)
-	r.Decision, r.Reason, r.Stated = audit.Deny, string(d.Code), stated(reason)
-	r.Secret, r.Door = name, string(door)
-	if d.Rule != nil {
-		r.Grant = d.Rule.ID
-	}
-	b.log.Defer(r)
+	b.recordDenied(c, name, door, reason, d)
 	if c.owner {
 		return &Error{CodeDenied, fmt.Sprintf("%q is a credential of the broker's own, which is nobody's lease", name), "the age program opens it: age -d -i identity.txt vault/…/@1.age"}
 	}
@@ -453,6 +552,16 @@ func (b *Broker) denied(c *Caller, name secret.Name, door grant.Door, reason str
 		return &Error{CodeDenied, "this secret is not given through this door", ""}
 	}
 	return &Error{CodeDenied, "not granted to you", "secretctl ls shows what is; the owner can ask: secretctl check"}
+}
+
+func (b *Broker) recordDenied(c *Caller, name secret.Name, door grant.Door, reason string, d grant.Decision) {
+	r := b.record(c, audit.EventLease)
+	r.Decision, r.Reason, r.Stated = audit.Deny, string(d.Code), stated(reason)
+	r.Secret, r.Door = name, string(door)
+	if d.Rule != nil {
+		r.Grant = d.Rule.ID
+	}
+	b.log.Defer(r)
 }
 
 // stated is the caller's reason as the log may hold it.

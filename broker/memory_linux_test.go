@@ -85,7 +85,7 @@ func TestMemScan(t *testing.T) {
 	require.Eventually(t, func() bool {
 		left = copies(t, p.Process.Pid, []byte(value))
 		return left < opened
-	}, 20*time.Second, 50*time.Millisecond, "the cached value was not cleared")
+	}, patience, 50*time.Millisecond, "the cached value was not cleared")
 	t.Logf("copies after the lease ended: 0 of the response path, %d of opening the age file", left)
 	require.NoError(t, p.stop())
 }

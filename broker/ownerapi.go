@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"secretctl/broker/audit"
@@ -27,6 +28,12 @@ func ownerMethods() []Method {
 		{OwnerSocket, "DELETE /v1/secret", deleteSecret},
 		{OwnerSocket, "GET /v1/versions", getVersions},
 		{OwnerSocket, "POST /v1/rollback", postRollback},
+		{OwnerSocket, "POST /v1/move", postMove},
+		{OwnerSocket, "POST /v1/rotate", postRotate},
+		{OwnerSocket, "GET /v1/plan", getPlan},
+		{OwnerSocket, "POST /v1/giveup", postGiveUp},
+		{OwnerSocket, "GET /v1/history", getHistory},
+		{OwnerSocket, "POST /v1/upstream", postUpstream},
 		{OwnerSocket, "POST /v1/adopt", postAdopt},
 		{OwnerSocket, "POST /v1/leases", postLease},
 		{OwnerSocket, "GET /v1/leases", getLeases},
@@ -35,6 +42,7 @@ func ownerMethods() []Method {
 		{OwnerSocket, "POST /v1/revoke", postRevoke},
 		{OwnerSocket, "POST /v1/kill", postKill},
 		{OwnerSocket, "POST /v1/resume", postResume},
+		{OwnerSocket, "POST /v1/reload", postReload},
 		{OwnerSocket, "GET /v1/check", getCheck},
 		{OwnerSocket, "GET /v1/audit", waiting(getAudit)},
 		{OwnerSocket, "GET /v1/audit/verify", getVerify},
@@ -53,7 +61,7 @@ func (r *request) named() (secret.Name, error) {
 }
 
 func getStatus(r *request) error {
-	s, err := r.b.Status()
+	s, err := r.b.Status(r.Context())
 	if err != nil {
 		return err
 	}
@@ -83,18 +91,9 @@ func putSecret(r *request) error {
 	if err != nil {
 		return err
 	}
-	r.w.c.within(valueTime)
-	if r.ContentLength >= 0 {
-		r.b.values.makeRoom(int(min(r.ContentLength, MaxValue)))
-	}
-	value, err := secret.Read(r.Body, MaxValue)
-	switch {
-	case errors.Is(err, secret.ErrTooLong):
-		return &Error{CodeTooLarge, "the value is longer than 1 MiB", ""}
-	case errors.Is(err, secret.ErrFull):
-		return &Error{CodeStoreUnavailable, err.Error(), "try again"}
-	case err != nil:
-		return badRequest("the value did not arrive whole", "")
+	value, err := r.value()
+	if err != nil {
+		return err
 	}
 	defer value.Clear()
 	version, err := r.b.Set(r.Context(), r.c, name, r.URL.Query().Get("store"), value)
@@ -102,6 +101,24 @@ func putSecret(r *request) error {
 		return err
 	}
 	return r.reply(http.StatusOK, versionReply{string(name), version})
+}
+
+// value reads a value that is the request's body.
+func (r *request) value() (secret.Value, error) {
+	r.w.c.within(valueTime)
+	if r.ContentLength >= 0 {
+		r.b.values.makeRoom(int(min(r.ContentLength, MaxValue)))
+	}
+	value, err := secret.Read(r.Body, MaxValue)
+	switch {
+	case errors.Is(err, secret.ErrTooLong):
+		return value, &Error{CodeTooLarge, "the value is longer than 1 MiB", ""}
+	case errors.Is(err, secret.ErrFull):
+		return value, &Error{CodeStoreUnavailable, err.Error(), "try again"}
+	case err != nil:
+		return value, badRequest("the value did not arrive whole", "")
+	}
+	return value, nil
 }
 
 func deleteSecret(r *request) error {
@@ -133,7 +150,7 @@ func postRollback(r *request) error {
 	if err != nil {
 		return err
 	}
-	version, err := r.b.Rollback(r.c, name)
+	version, err := r.b.Rollback(r.Context(), r.c, name)
 	if err != nil {
 		return err
 	}
@@ -191,6 +208,19 @@ func postResume(r *request) error {
 	return r.reply(http.StatusOK, ended{})
 }
 
+func postReload(r *request) error {
+	if err := r.b.Reload(); err != nil {
+		return &Error{CodeConflict, "the config was not reloaded, and the one before stays in force: " + firstLine(err), "secretctl check"}
+	}
+	return r.reply(http.StatusOK, struct{}{})
+}
+
+// firstLine is the first of an error that may have many.
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
 // Check is what would be decided about a request, and by which rule.
 type Check struct {
 	Agent      string `json:"agent"`
@@ -238,7 +268,7 @@ func (b *Broker) Explain(agent string, name secret.Name, door grant.Door) (Check
 		out.Line, out.Grant = d.Rule.Line, d.Rule.ID
 	}
 	_, err := b.ledger.Get(name)
-	out.Exists = err == nil
+	out.Exists = err == nil || b.referred(name).Ref != ""
 	return out, nil
 }
 

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"encoding/base64"
+	"errors"
 	"io"
 	"strconv"
 	"time"
@@ -16,9 +17,11 @@ import (
 // has a byte of the value.
 type valueReply struct {
 	b      *Broker
+	w      *response
 	issued *Issued
 
-	prefix, suffix []byte // what is around the value, header included
+	length         int    // of the body
+	prefix, suffix []byte // what is around the value in it
 	text           bool   // the value is a JSON string as it is; else base64
 	sent           int    // bytes of the value that are in chunks
 
@@ -30,14 +33,13 @@ type valueReply struct {
 // answer writes a lease with its value. What goes wrong once the header has been
 // sent cuts the connection.
 func (b *Broker) answer(w *response, code int, i *Issued) error {
-	r, length, err := b.newReply(i)
+	r, err := b.newReply(w, i)
 	if err != nil {
 		return err
 	}
 	defer r.done()
 	w.code = code
 	w.header.Set("Content-Type", "application/json")
-	r.prefix = append(w.head(make([]byte, 0, 512), length), r.prefix...)
 	for err == nil {
 		var chunk []byte
 		if chunk, err = r.next(); err == nil {
@@ -48,7 +50,7 @@ func (b *Broker) answer(w *response, code int, i *Issued) error {
 	if err == io.EOF {
 		return nil
 	}
-	b.undelivered(i)
+	b.undelivered(i, err)
 	if !w.sent {
 		w.code = 0
 		return err
@@ -57,22 +59,24 @@ func (b *Broker) answer(w *response, code int, i *Issued) error {
 	return nil
 }
 
-// undelivered ends a lease whose value did not arrive whole.
-func (b *Broker) undelivered(i *Issued) {
+// undelivered ends a lease whose value did not arrive whole, for that reason.
+func (b *Broker) undelivered(i *Issued, why error) {
 	if b.table.Drop(i.ID) == 0 || b.log == nil {
 		return
 	}
 	r := b.record(nil, audit.EventUndelivered)
 	i.Describe(r)
-	r.Reason = "not_taken"
+	if r.Reason = "not_taken"; errors.Is(why, ErrNoSuchLease) {
+		r.Reason = "no_such_lease"
+	}
 	b.log.Defer(r)
 }
 
 // newReply measures the answer and writes what goes around the value.
-func (b *Broker) newReply(i *Issued) (r *valueReply, size int, err error) {
-	r = &valueReply{b: b, issued: i}
+func (b *Broker) newReply(w *response, i *Issued) (*valueReply, error) {
+	r := &valueReply{b: b, w: w, issued: i}
 	length := 0
-	err = i.Value.Use(func(v []byte) error {
+	err := i.Value.Use(func(v []byte) error {
 		if r.text = secret.Text(v); r.text {
 			length = secret.JSONLen(v)
 		} else {
@@ -81,9 +85,9 @@ func (b *Broker) newReply(i *Issued) (r *valueReply, size int, err error) {
 		return nil
 	})
 	if err != nil {
-		return nil, 0, errNoSuchLease // cleared: revoked in this moment
+		return nil, errNoSuchLease // cleared: revoked in this moment
 	}
-	p := append(make([]byte, 0, 192), `{"secret":"`...) // names need no escaping
+	p := append(w.body[:0], `{"secret":"`...) // names need no escaping
 	p = append(p, i.Secret...)
 	p = append(p, `","version":`...)
 	p = strconv.AppendUint(p, i.Version, 10)
@@ -98,8 +102,10 @@ func (b *Broker) newReply(i *Issued) (r *valueReply, size int, err error) {
 	} else {
 		p = append(p, `","value_base64":"`...)
 	}
+	w.body = p[:0] // whose memory is used again
 	r.prefix, r.suffix = p, []byte("\"}\n")
-	return r, len(r.prefix) + length + len(r.suffix), nil
+	r.length = len(r.prefix) + length + len(r.suffix)
+	return r, nil
 }
 
 // next fills the buffer and returns with the gate held, so that nobody who takes
@@ -114,7 +120,7 @@ func (r *valueReply) next() ([]byte, error) {
 		if r.buf, err = secret.GetBuffer(); err != nil {
 			return nil, err
 		}
-		r.buf.B = append(r.buf.B, r.prefix...)
+		r.buf.B = append(r.w.head(r.buf.B, r.length), r.prefix...)
 	} else {
 		r.buf.B = r.buf.B[:0]
 	}
@@ -128,7 +134,7 @@ func (r *valueReply) next() ([]byte, error) {
 
 // fill appends as much of the value as the buffer has room for.
 func (r *valueReply) fill() error {
-	return r.issued.Value.Use(func(v []byte) error {
+	err := r.issued.Value.Use(func(v []byte) error {
 		room := cap(r.buf.B) - len(r.buf.B) - len(r.suffix)
 		rest := v[r.sent:]
 		if r.text {
@@ -144,6 +150,10 @@ func (r *valueReply) fill() error {
 		}
 		return nil
 	})
+	if errors.Is(err, secret.ErrCleared) {
+		return errNoSuchLease // its version went meanwhile
+	}
+	return err
 }
 
 // fits returns how much of b can be escaped into room, at worst two bytes each,

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 )
 
 // strict is what a lease request is to an independent reader: encoding/json,
@@ -52,6 +53,16 @@ func FuzzRequest(f *testing.F) {
 			got.Scope, want.Scope = nil, nil
 		}
 		require.True(t, reflect.DeepEqual(want, got), "%q: %+v, not %+v", body, got, want)
+	})
+}
+
+// TestLeaseJSON: what the client writes is what encoding/json would.
+func TestLeaseJSON(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		req := rapid.Make[LeaseRequest]().Draw(t, "request")
+		want, err := json.Marshal(req)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(req.json()))
 	})
 }
 

@@ -19,6 +19,8 @@ type response struct {
 	last   bool   // the connection ends with this answer
 	old    bool   // the caller speaks HTTP/1.0
 	err    error  // the connection can no longer be used
+
+	patience time.Duration // for one write; 0: as long as it takes
 }
 
 // maxWhole is the longest body that is kept to be written whole, in bytes.
@@ -91,7 +93,11 @@ func (w *response) chunk(b []byte) {
 
 func (w *response) write(b []byte) {
 	w.sent = true
-	if w.err == nil {
+	switch {
+	case w.err != nil:
+	case w.patience > 0:
+		w.err = w.c.writeWithin(b, w.patience)
+	default:
 		w.err = w.c.write(b)
 	}
 }

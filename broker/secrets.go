@@ -20,32 +20,55 @@ const MaxValue = 1 << 20
 const defaultStore = "age"
 
 // openValue is what fills the cache: one version from its store, exactly as
-// the ledger knows it.
-func (b *Broker) openValue(ctx context.Context, h held) (secret.Value, error) {
-	e, err := b.ledger.Get(h.name)
-	if err != nil {
-		return secret.Value{}, err
+// the ledger knows it. One that was moved meanwhile is looked for where it is now.
+func (b *Broker) openValue(ctx context.Context, h held) (secret.Value, *placed, error) {
+	var before ledger.Entry
+	for {
+		e, err := b.ledger.Get(h.name)
+		if err != nil {
+			return secret.Value{}, nil, err
+		}
+		if b.isReferred(&e) {
+			return b.openReferred(ctx, h, &e)
+		}
+		v, ok := e.Versions[h.version]
+		if !ok {
+			return secret.Value{}, nil, errNoVersion
+		}
+		store, err := b.store(e.Store)
+		if err != nil {
+			return secret.Value{}, nil, err
+		}
+		value, err := store.Get(ctx, h.name, h.version, v.Sum)
+		if errors.Is(err, providers.ErrChanged) && !v.Resealed.IsZero() {
+			value, err = store.Get(ctx, h.name, h.version, v.Resealed)
+		}
+		missed := errors.Is(err, providers.ErrAbsent) || errors.Is(err, providers.ErrChanged)
+		if missed && (before.Store != e.Store || before.Versions[h.version].Sum != v.Sum) {
+			before = e
+			continue
+		}
+		return value, store, notThere(h, err)
 	}
-	v, ok := e.Versions[h.version]
-	if !ok {
-		return secret.Value{}, errNoVersion
-	}
-	store, err := b.store(e.Store)
-	if err != nil {
-		return secret.Value{}, err
-	}
-	value, err := store.Get(ctx, h.name, h.version, v.Sum)
+}
+
+// notThere says what to do about a version that its store has not as it was put.
+func notThere(h held, err error) error {
 	switch {
 	case errors.Is(err, providers.ErrChanged):
-		return secret.Value{}, &Error{CodeStoreUnavailable,
-			fmt.Sprintf("opening %q: version %d was changed outside secretctl and is not served", h.name, h.version),
-			"if that was you: secretctl adopt " + string(h.name)}
+		return changedOutside(h.name, h.version)
 	case errors.Is(err, providers.ErrAbsent):
-		return secret.Value{}, &Error{CodeStoreUnavailable,
+		return &Error{CodeStoreUnavailable,
 			fmt.Sprintf("opening %q: version %d is gone from its store", h.name, h.version),
 			"set it again, or go back: secretctl rollback " + string(h.name)}
 	}
-	return value, err
+	return err
+}
+
+func changedOutside(name secret.Name, version uint64) error {
+	return &Error{CodeStoreUnavailable,
+		fmt.Sprintf("opening %q: version %d was changed outside secretctl and is not served", name, version),
+		"if that was you: secretctl adopt " + string(name)}
 }
 
 // unavailable is what an owner is told of a store that failed.
@@ -54,15 +77,11 @@ func unavailable(doing string, name secret.Name, err error) error {
 	if errors.As(err, &told) {
 		return told
 	}
-	return &Error{CodeStoreUnavailable, fmt.Sprintf("%s %q: %v", doing, name, err), "secretctl status"}
-}
-
-func (b *Broker) store(name string) (providers.Store, error) {
-	s, ok := b.Stores[name]
-	if !ok {
-		return nil, &Error{CodeStoreUnavailable, fmt.Sprintf("there is no store %q", name), "secretctl status lists the stores"}
+	hint := "secretctl status"
+	if failed := (*providers.StoreError)(nil); errors.As(err, &failed) && failed.Remedy != "" {
+		hint = failed.Remedy
 	}
-	return s, nil
+	return &Error{CodeStoreUnavailable, fmt.Sprintf("%s %q: %v", doing, name, err), hint}
 }
 
 // Set gives a secret a new version, which is current when it returns. The
@@ -71,10 +90,19 @@ func (b *Broker) Set(ctx context.Context, c *Caller, name secret.Name, storeName
 	if b.log == nil {
 		return 0, b.notRecorded(b.logErr)
 	}
-	b.writing.Lock()
-	defer b.writing.Unlock()
+	defer b.writing.lock(name)()
+	if err := b.busy(ctx, "setting", name, storeName); err != nil {
+		return 0, err
+	}
 	e, err := b.ledger.Raw(name)
 	if err != nil && !errors.Is(err, ledger.ErrNoEntry) {
+		return 0, err
+	}
+	if err := b.finishRemoval(ctx, &e); err != nil {
+		return 0, err
+	}
+	e.Name = name
+	if err := b.kept("setting", &e); err != nil {
 		return 0, err
 	}
 	if err := b.place(&e, name, storeName); err != nil {
@@ -85,13 +113,12 @@ func (b *Broker) Set(ctx context.Context, c *Caller, name secret.Name, storeName
 		return 0, err
 	}
 	version = max(e.Next, 1)
-	// A crash between the store and the ledger leaves a version nobody knows.
-	if err := store.Delete(ctx, name, version); err != nil {
-		return 0, fmt.Errorf("setting %q: %w", name, err)
+	if err := b.reserve(ctx, &e, version); err != nil {
+		return 0, unavailable("setting", name, err)
 	}
-	sum, err := store.Put(ctx, name, version, value)
+	sum, err := putAnew(ctx, store, name, version, value)
 	if err != nil {
-		return 0, &Error{CodeStoreUnavailable, fmt.Sprintf("setting %q: %v", name, err), "secretctl status"}
+		return 0, unavailable("setting", name, err)
 	}
 	r := b.record(c, audit.EventSet)
 	r.Secret, r.Version, r.Decision = name, version, audit.Allow
@@ -99,7 +126,8 @@ func (b *Broker) Set(ctx context.Context, c *Caller, name secret.Name, storeName
 		return 0, errors.Join(b.notRecorded(err), store.Delete(ctx, name, version))
 	}
 	old := b.publish(&e, version, sum)
-	if err := b.ledger.Put(&e); err != nil {
+	if err := b.keep(ctx, &e); err != nil {
+		b.takeBack(ctx, store, held{name, version}, err)
 		return 0, fmt.Errorf("setting %q: %w", name, err)
 	}
 	b.changes.tell()
@@ -111,16 +139,19 @@ func (b *Broker) Set(ctx context.Context, c *Caller, name secret.Name, storeName
 // before, or what the config says, is not changed in passing.
 func (b *Broker) place(e *ledger.Entry, name secret.Name, asked string) error {
 	configured := b.settings.Load().Secrets[name].Store
-	fresh := e.Name == "" || e.Removed
-	if e.Name == "" || e.Removed {
-		*e = ledger.Entry{Name: name, Next: e.Next, Change: e.Change, Created: b.Clock.Now().Wall}
+	fresh := e.Current == 0
+	if fresh {
+		*e = ledger.Entry{Next: e.Next, Change: e.Change, Left: e.Left, Created: b.Clock.Now().Wall}
 	}
 	e.Name = name
 	for _, want := range []string{asked, configured} {
 		if want == "" || want == e.Store {
 			continue
 		}
-		if !fresh && e.Store != "" {
+		if name.Own() && want != defaultStore {
+			return ownStays(name)
+		}
+		if !fresh {
 			return &Error{CodeConflict, fmt.Sprintf("%q is in store %q, not %q", name, e.Store, want),
 				fmt.Sprintf("secretctl mv %s --store %s", name, want)}
 		}
@@ -135,7 +166,12 @@ func (b *Broker) place(e *ledger.Entry, name secret.Name, asked string) error {
 	return nil
 }
 
-// publish makes version current in e and returns the versions that go.
+func ownStays(name secret.Name) error {
+	return &Error{CodeConflict, fmt.Sprintf("%q is one of the broker's own secrets, which stay in the %s store: what opens the others must be there when they are not", name, defaultStore), "leave --store out"}
+}
+
+// publish makes version current in e and returns the versions that go: all but
+// the one before.
 func (b *Broker) publish(e *ledger.Entry, version uint64, sum providers.Sum) (gone []uint64) {
 	now := b.Clock.Now().Wall
 	if e.Versions == nil {
@@ -144,11 +180,11 @@ func (b *Broker) publish(e *ledger.Entry, version uint64, sum providers.Sum) (go
 	if e.Current != 0 {
 		e.Rotated = now
 	}
-	e.Previous, e.Current, e.Next = e.Current, version, version+1
 	e.Versions[version] = ledger.Version{Sum: sum, Created: now}
-	e.Rotate = false
+	e.Previous, e.Pending, e.Next = e.Current, 0, version+1
+	e.Make(version)
 	for n := range e.Versions {
-		if n != e.Current && n != e.Previous && n != e.Pending {
+		if n != e.Current && n != e.Previous {
 			gone = append(gone, n)
 			delete(e.Versions, n)
 		}
@@ -167,15 +203,21 @@ func (b *Broker) discard(ctx context.Context, store providers.Store, name secret
 	}
 }
 
-// Remove removes a secret and ends every lease on it.
+// Remove removes a secret and ends every lease on it. What lies at a reference stays
+// there.
 func (b *Broker) Remove(ctx context.Context, c *Caller, name secret.Name) error {
 	if b.log == nil {
 		return b.notRecorded(b.logErr)
 	}
-	b.writing.Lock()
-	defer b.writing.Unlock()
+	defer b.writing.lock(name)()
+	if err := b.busy(ctx, "removing", name, ""); err != nil {
+		return err
+	}
 	e, err := b.ledger.Get(name)
 	if errors.Is(err, ledger.ErrNoEntry) {
+		if where := b.referred(name); where.Ref != "" {
+			return &Error{CodeConflict, fmt.Sprintf("removing %q: nothing of it is here: it lies at %s in store %q", name, where.Ref, where.Store), "take it out of secretctl.toml"}
+		}
 		return noSecret(name)
 	} else if err != nil {
 		return err
@@ -186,75 +228,83 @@ func (b *Broker) Remove(ctx context.Context, c *Caller, name secret.Name) error 
 		return b.notRecorded(err)
 	}
 	e.Removed, e.Current, e.Previous, e.Pending = true, 0, 0, 0
-	if err := b.ledger.Put(&e); err != nil {
+	if err := b.keep(ctx, &e); err != nil {
 		return fmt.Errorf("removing %q: %w", name, err)
 	}
 	b.changes.tell()
 	return errors.Join(b.revokeSecret(c, name), b.finishRemoval(ctx, &e))
 }
 
-// finishRemoval deletes the versions of a removed secret from its store, and
-// only then forgets them.
-func (b *Broker) finishRemoval(ctx context.Context, e *ledger.Entry) error {
-	store, err := b.store(e.Store)
-	if err != nil {
-		return err
-	}
-	for n := range e.Versions {
-		b.values.free(e.Name, n)
-		if err := store.Delete(ctx, e.Name, n); err != nil {
-			return fmt.Errorf("removing %q: %w", e.Name, err)
-		}
-	}
-	e.Versions = nil
-	return b.ledger.Put(e)
-}
-
-// finishRemovals goes on with removals that a crash cut short.
-func (b *Broker) finishRemovals(ctx context.Context) error {
-	names, err := b.ledger.Removed()
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		e, err := b.ledger.Raw(name)
-		if err == nil {
-			err = b.finishRemoval(ctx, &e)
-		}
-		if err != nil {
-			b.Warn(err.Error())
-		}
-	}
-	return nil
-}
-
 // Rollback makes the previous version current again, and the current one
-// previous.
-func (b *Broker) Rollback(c *Caller, name secret.Name) (version uint64, err error) {
+// previous. A rotation that is under way ends with the old version in force.
+func (b *Broker) Rollback(ctx context.Context, c *Caller, name secret.Name) (version uint64, err error) {
 	if b.log == nil {
 		return 0, b.notRecorded(b.logErr)
 	}
-	b.writing.Lock()
-	defer b.writing.Unlock()
+	if _, ok := b.flight(name); ok {
+		return b.rollBackFlight(ctx, name)
+	}
+	defer b.writing.lock(name)()
+	if err := b.busy(ctx, "rolling back", name, ""); err != nil {
+		return 0, err
+	}
 	e, err := b.known(name)
 	if err != nil {
 		return 0, err
 	}
-	if e.Previous == 0 {
-		return 0, &Error{CodeConflict, fmt.Sprintf("%q has no previous version", name), "secretctl versions " + string(name)}
+	if err := b.kept("rolling back", &e); err != nil {
+		return 0, err
+	}
+	switch {
+	case e.Previous == 0:
+		return 0, b.noPrevious(&e)
+	case e.Versions[e.Previous].Ended:
+		return 0, &Error{CodeConflict, fmt.Sprintf("rolling %q back: version %d was ended at its service", name, e.Previous), replacing(name)}
 	}
 	r := b.record(c, audit.EventRollback)
 	r.Secret, r.Version, r.Decision = name, e.Previous, audit.Allow
 	if err := b.log.Append(r); err != nil {
 		return 0, b.notRecorded(err)
 	}
-	e.Current, e.Previous = e.Previous, e.Current
+	before := e.Current
+	e.Make(e.Previous)
+	e.Previous = before
 	e.Rotated = b.Clock.Now().Wall
-	if err := b.ledger.Put(&e); err != nil {
+	if err := b.keep(ctx, &e); err != nil {
 		return 0, fmt.Errorf("rolling %q back: %w", name, err)
 	}
 	b.changes.tell()
 	return e.Current, nil
+}
+
+// rollBackFlight ends the rotation under way with the old version in force.
+func (b *Broker) rollBackFlight(ctx context.Context, name secret.Name) (version uint64, err error) {
+	p, err := b.rotations.RollBack(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	if version, err = b.ledger.Current(name); errors.Is(err, ledger.ErrEnded) {
+		err = nil // the version before the rotation was dead by then
+	} else if errors.Is(err, ledger.ErrNoEntry) && p.From == 0 {
+		return 0, nil // the new one was to be the first
+	}
+	if err == nil && version != p.From {
+		why := "it is " + p.State
+		if p.Error != nil {
+			why = *p.Error
+		}
+		err = &Error{CodeConflict, fmt.Sprintf("rolling %q back: version %d is not in force yet: %s", name, p.From, why), "secretctl versions " + string(name)}
+	}
+	return version, err
+}
+
+// noPrevious says why there is nothing to go back to.
+func (b *Broker) noPrevious(e *ledger.Entry) error {
+	name := e.Name
+	if !e.Rotated.IsZero() && b.settings.Load().Secrets[name].Rotate != nil {
+		return &Error{CodeConflict, fmt.Sprintf("%q has no previous version: a rotation ended it at its service", name), "secretctl rotate " + string(name)}
+	}
+	return &Error{CodeConflict, fmt.Sprintf("%q has no previous version", name), "secretctl versions " + string(name)}
 }
 
 func (b *Broker) known(name secret.Name) (ledger.Entry, error) {
@@ -266,14 +316,28 @@ func (b *Broker) known(name secret.Name) (ledger.Entry, error) {
 }
 
 // Adopt takes the versions of a secret as they lie in its store, after somebody
-// changed them outside. Each must open.
+// changed them outside. Each must open. A secret that nobody knows here, and that
+// the config has in a store which others write too, is taken in from there.
 func (b *Broker) Adopt(ctx context.Context, c *Caller, name secret.Name) (adopted []uint64, err error) {
 	if b.log == nil {
 		return nil, b.notRecorded(b.logErr)
 	}
-	b.writing.Lock()
-	defer b.writing.Unlock()
+	if b.referred(name).Ref != "" {
+		return b.adoptReferred(ctx, name)
+	}
+	defer b.writing.lock(name)()
+	busy := b.elsewhereBusy(ctx, "adopting", name, "")
+	anew := errors.Is(busy, errNotShared) || errors.Is(busy, errRecordGone)
+	if busy != nil && !anew {
+		return nil, busy
+	}
 	e, err := b.known(name)
+	if err == nil {
+		err = b.mayRefer(&e)
+	}
+	if errors.Is(err, ErrNotFound) {
+		e, err = b.elsewhere(ctx, name)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -283,7 +347,7 @@ func (b *Broker) Adopt(ctx context.Context, c *Caller, name secret.Name) (adopte
 	}
 	for n, known := range e.Versions {
 		sum, err := store.Sum(ctx, name, n)
-		if err == nil && sum == known.Sum {
+		if err == nil && known.Has(sum) {
 			continue
 		}
 		value, err := store.Get(ctx, name, n, providers.Sum{})
@@ -294,11 +358,19 @@ func (b *Broker) Adopt(ctx context.Context, c *Caller, name secret.Name) (adopte
 		if sum, err = store.Sum(ctx, name, n); err != nil {
 			return nil, fmt.Errorf("adopting %q: %w", name, err)
 		}
-		e.Versions[n] = ledger.Version{Sum: sum, Created: b.Clock.Now().Wall}
+		// What the service calls it stays: mostly it is the same one, sealed anew. How
+		// old it is nobody knows.
+		known.Settle(sum)
+		known.Created, known.AtLeast = b.Clock.Now().Wall, true
+		e.Versions[n] = known
 		adopted = append(adopted, n)
 	}
-	if len(adopted) == 0 {
+	if len(adopted) == 0 && !anew {
 		return nil, nil
+	}
+	if anew { // what is known here is what is so
+		e.Shared = false
+		b.hosts.put(name, met{})
 	}
 	slices.Sort(adopted)
 	r := b.record(c, audit.EventAdopt)
@@ -306,7 +378,7 @@ func (b *Broker) Adopt(ctx context.Context, c *Caller, name secret.Name) (adopte
 	if err := b.log.Append(r); err != nil {
 		return nil, b.notRecorded(err)
 	}
-	if err := b.ledger.Put(&e); err != nil {
+	if err := b.keep(ctx, &e); err != nil {
 		return nil, fmt.Errorf("adopting %q: %w", name, err)
 	}
 	for _, n := range adopted {
@@ -316,23 +388,48 @@ func (b *Broker) Adopt(ctx context.Context, c *Caller, name secret.Name) (adopte
 	return adopted, nil
 }
 
+// elsewhere is an entry for what lies in the store that the config has a secret
+// in, though no version was ever put here: its first version is what is there.
+func (b *Broker) elsewhere(ctx context.Context, name secret.Name) (e ledger.Entry, err error) {
+	at := b.settings.Load().Secrets[name].Store
+	if _, err := b.ledger.Raw(name); at == "" || at == defaultStore || !errors.Is(err, ledger.ErrNoEntry) {
+		return e, noSecret(name)
+	}
+	store, err := b.store(at)
+	if err != nil {
+		return e, err
+	}
+	if _, err := store.Sum(ctx, name, 1); errors.Is(err, providers.ErrAbsent) {
+		return e, noSecret(name)
+	} else if err != nil {
+		return e, unavailable("adopting", name, err)
+	}
+	return ledger.Entry{
+		Name: name, Store: at, Created: b.Clock.Now().Wall, Current: 1, Next: 2, Versions: map[uint64]ledger.Version{1: {}},
+	}, nil
+}
+
 // VersionInfo is one version of a secret, for the owner.
 type VersionInfo struct {
 	Version   uint64    `json:"version"`
 	State     string    `json:"state"` // "current", "previous" or "pending"
 	CreatedAt time.Time `json:"created_at"`
 	Leases    int       `json:"leases"`
+	Ended     bool      `json:"ended"` // at its service: no lease is on it
 }
 
 // Versions returns the versions there are, newest first.
 func (b *Broker) Versions(name secret.Name) ([]VersionInfo, error) {
 	e, err := b.known(name)
+	if errors.Is(err, ErrNotFound) && b.referred(name).Ref != "" {
+		return []VersionInfo{}, nil // nobody has opened it yet
+	}
 	if err != nil {
 		return nil, err
 	}
 	var out []VersionInfo
 	for n, v := range e.Versions {
-		info := VersionInfo{Version: n, State: "pending", CreatedAt: v.Created, Leases: b.table.HeldBy(name, n)}
+		info := VersionInfo{Version: n, State: "pending", CreatedAt: v.Created, Leases: b.table.HeldBy(name, n), Ended: v.Ended}
 		switch n {
 		case e.Current:
 			info.State = "current"
@@ -340,6 +437,9 @@ func (b *Broker) Versions(name secret.Name) ([]VersionInfo, error) {
 			info.State = "previous"
 		}
 		out = append(out, info)
+	}
+	if _, ok := e.Versions[e.Pending]; !ok && e.Pending != 0 {
+		out = append(out, VersionInfo{Version: e.Pending, State: "pending", CreatedAt: b.Clock.Now().Wall})
 	}
 	slices.SortFunc(out, func(a, b VersionInfo) int { return int(int64(b.Version) - int64(a.Version)) })
 	return out, nil

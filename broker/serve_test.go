@@ -60,7 +60,7 @@ func serveDisk(dir string, disk durable.Disk) error {
 			if err != nil {
 				return nil, err
 			}
-			return config.Parse(broker.ConfigFile, data)
+			return config.ParseOptions{}.Parse(broker.ConfigFile, data)
 		},
 		Warn: func(s string) { fmt.Fprintln(os.Stderr, s) },
 	})
@@ -111,7 +111,7 @@ func (h *home) start(act string, args ...string) *process {
 	require.NoError(h.t, cmd.Start())
 	p := &process{cmd, sync.OnceValue(func() error { in.Close(); return cmd.Wait() })}
 	h.t.Cleanup(func() { _ = p.stop() })
-	watchdog := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+	watchdog := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
 	defer watchdog.Stop()
 	line, err := bufio.NewReader(out).ReadString('\n')
 	require.NoError(h.t, err)
@@ -141,7 +141,7 @@ func actPrepare(args []string) error {
 		return err
 	}
 	if err := broker.Init(disk, clock.System(), func() error {
-		_, err := age.Init(disk, time.Now())
+		_, err := age.Init(disk, time.Now(), age.Wanted{})
 		return err
 	}); err != nil {
 		return err
@@ -153,7 +153,7 @@ func actPrepare(args []string) error {
 	b, err := broker.Open(context.Background(), broker.Options{
 		Home: args[0], Disk: disk, Clock: clock.System(), UID: uint32(os.Getuid()), Version: "test",
 		Stores: map[string]providers.Store{"age": age.New(disk, "vault")},
-		Load:   func() (*config.Config, error) { return config.Parse(broker.ConfigFile, []byte(conf)) },
+		Load:   func() (*config.Config, error) { return config.ParseOptions{}.Parse(broker.ConfigFile, []byte(conf)) },
 	})
 	if err != nil {
 		return err

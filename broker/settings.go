@@ -15,6 +15,7 @@ func (b *Broker) settle(cfg *config.Config) (*settings, error) {
 		return nil, err
 	}
 	s := &settings{Config: cfg, agents: make(map[uint32]*agent)}
+	var err error
 	limits := b.boundary(cfg)
 	for _, a := range cfg.Agents {
 		known := &agent{Agent: a, mode: limits.modeOf(a)}
@@ -28,6 +29,12 @@ func (b *Broker) settle(cfg *config.Config) (*settings, error) {
 		s.agents[a.UID] = known
 	}
 	s.mode = weakest(s.agents)
+	if s.stores, err = b.openStores(cfg); err != nil {
+		return nil, err
+	}
+	for _, store := range s.stores {
+		s.shared = s.shared || store.spec.Shared
+	}
 	return s, nil
 }
 
@@ -39,25 +46,11 @@ func (b *Broker) boundary(cfg *config.Config) boundary {
 	if b.Exe != "" {
 		limits.paths = append(limits.paths, b.Exe)
 	}
-	if len(cfg.Audit.Anchor) > 0 {
-		limits.paths = append(limits.paths, cfg.Audit.Anchor[0])
-	}
+	limits.paths = append(limits.paths, commands(cfg)...)
 	for _, o := range cfg.Broker.Owners {
 		limits.owners = append(limits.owners, o.UID)
 	}
 	return limits
-}
-
-// checkCommands refuses a command that somebody else than root or the broker's
-// own user can replace: whoever can write what the broker runs is the broker.
-func (b *Broker) checkCommands(cfg *config.Config) error {
-	if len(cfg.Audit.Anchor) == 0 {
-		return nil
-	}
-	if err := sock.TrustedPath(cfg.Audit.Anchor[0], b.uid, false); err != nil {
-		return fmt.Errorf("[audit] anchor: %w", err)
-	}
-	return nil
 }
 
 // weakest is the mode of the whole: that of the agent it holds back least.

@@ -78,7 +78,7 @@ func TestMode(t *testing.T) {
 			spoil(h.dir)
 		}
 		b := h.broker()
-		status, err := b.Status()
+		status, err := b.Status(context.Background())
 		require.NoError(t, err)
 		return status.Mode, status.ModeReasons
 	}
@@ -137,7 +137,7 @@ func TestChanges(t *testing.T) {
 	case c := <-got:
 		require.Equal(t, []broker.Change{{Name: "openai/key", Version: 1}}, c.Changes)
 		first = c
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		require.FailNow(t, "nobody was told")
 	}
 	mint(t, b, "openai/key", "y")
@@ -184,7 +184,7 @@ func TestAnchor(t *testing.T) {
 	require.Eventually(t, func() bool {
 		shipped, err = os.ReadFile(out)
 		return err == nil
-	}, 10*time.Second, 5*time.Millisecond)
+	}, patience, 5*time.Millisecond)
 	require.Contains(t, string(shipped), "\n— secretctl/")
 	require.NotContains(t, string(shipped), "HOME=")
 	require.True(t, strings.HasSuffix(string(shipped), "/\n"), "it runs in /")

@@ -160,9 +160,12 @@ func (b *Broker) revokeSecret(c *Caller, name secret.Name) error {
 func (b *Broker) end(c *Caller, why string, leases []lease.Lease) error {
 	b.stopping.Lock()
 	defer b.stopping.Unlock()
+	ended := make(map[lease.ID]bool, len(leases))
 	for _, l := range leases {
 		b.table.Drop(l.ID)
+		ended[l.ID] = true
 	}
+	b.reuse.end(ended) // what their consumers copied is waited for no more
 	b.settleGate()
 	for batch := range slices.Chunk(leases, halt.MaxRevoked) {
 		if err := b.endBatchLocked(c, why, batch); err != nil {

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"secretctl/broker/secret"
+	"secretctl/providers"
 )
 
 // held names one version of one secret.
@@ -19,7 +21,8 @@ type held struct {
 // kept in locked memory while a lease on it lives, the least recently used
 // leaving first when the memory is full.
 type values struct {
-	open func(context.Context, held) (secret.Value, error)
+	open func(context.Context, held) (secret.Value, *placed, error)
+	now  func() time.Duration // by the boot clock
 
 	mu      sync.Mutex
 	entries map[held]*list.Element // :: version → element of recent
@@ -31,54 +34,123 @@ type opened struct {
 	held
 	ready  chan struct{} // closed once value and err are set
 	value  secret.Value
+	from   *placed       // where it was opened
+	at     time.Duration // when, by the boot clock
+	tried  time.Duration // when it was last asked for in vain, by the boot clock; 0: it was not
 	err    error
-	doomed bool // dropped while it was being opened; under values.mu
+	old    *opened // whose value others have while it is opened once more; nil: nobody has
+	doomed bool    // dropped while it was being opened; under values.mu
 }
 
-func newValues(open func(context.Context, held) (secret.Value, error)) *values {
-	return &values{open: open, entries: make(map[held]*list.Element), recent: list.New()}
+func newValues(open func(context.Context, held) (secret.Value, *placed, error), now func() time.Duration) *values {
+	return &values{open: open, now: now, entries: make(map[held]*list.Element), recent: list.New()}
 }
 
 // get returns the value, opening it unless it is there. Callers that come while
 // it is being opened wait for that one opening.
 func (v *values) get(ctx context.Context, h held) (secret.Value, error) {
 	v.mu.Lock()
-	if el, ok := v.entries[h]; ok {
+	el, there := v.entries[h]
+	if there {
 		v.recent.MoveToFront(el)
-		v.mu.Unlock()
 		o := el.Value.(*opened)
-		select {
-		case <-o.ready:
-			return o.value, o.err
-		case <-ctx.Done():
-			return secret.Value{}, ctx.Err()
+		if !o.isReady() || v.believed(o) {
+			v.mu.Unlock()
+			return o.wait(ctx)
 		}
 	}
 	o := &opened{held: h, ready: make(chan struct{})}
-	v.entries[h] = v.recent.PushFront(o)
+	if there { // it is asked for again
+		o.old = el.Value.(*opened)
+		el.Value = o
+	} else {
+		v.entries[h] = v.recent.PushFront(o)
+	}
 	v.mu.Unlock()
 
 	// The opening serves all who wait, so it does not end with the first caller.
-	o.value, o.err = v.openWithRoom(context.WithoutCancel(ctx), h)
-	v.mu.Lock()
-	if o.doomed && o.err == nil {
-		o.value.Clear()
-		o.value, o.err = secret.Value{}, secret.ErrCleared
-	}
-	close(o.ready)
-	v.mu.Unlock()
+	v.fill(context.WithoutCancel(ctx), o)
 	if o.err != nil {
-		v.free(h.name, h.version)
+		v.drop(o)
 	}
 	return o.value, o.err
 }
 
+// triedFor is how long a store that did not work is not asked again for a value that
+// may be given nevertheless.
+const triedFor = 5 * time.Second
+
+// believed reports whether a value may be given without asking its store again.
+func (v *values) believed(o *opened) bool {
+	now := v.now()
+	return o.err != nil || o.from.spec.Fresh == 0 || now-o.at < o.from.spec.Fresh ||
+		o.tried != 0 && now-o.tried < triedFor && v.stale(o, now)
+}
+
+// stale reports whether a value may still be given while its store does not work.
+func (v *values) stale(o *opened, now time.Duration) bool {
+	return now-o.at < o.from.spec.Fresh+o.from.spec.MaxStale
+}
+
+// fill opens a value. An old one that is not believed any more stays where it is,
+// since others have it, when it is the same; and while the store does not work,
+// for as long as the config says.
+func (v *values) fill(ctx context.Context, o *opened) {
+	o.at = v.now()
+	o.value, o.from, o.err = v.openPlaced(ctx, o.held)
+	var failed *providers.StoreError
+	old := o.old
+	stale := old != nil && errors.As(o.err, &failed) && v.stale(old, o.at)
+	same := old != nil && o.err == nil && o.value.Equal(old.value)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	o.old = nil
+	switch {
+	case o.doomed && o.err == nil:
+		o.value.Clear()
+		o.value, o.err = secret.Value{}, secret.ErrCleared
+	case o.doomed: // with the old one
+	case stale:
+		o.value, o.from, o.at, o.tried, o.err = old.value, old.from, old.at, o.at, nil
+	case same:
+		o.value.Clear()
+		o.value = old.value
+	case old != nil:
+		old.value.Clear()
+	}
+	close(o.ready)
+}
+
+// wait waits for the opening.
+func (o *opened) wait(ctx context.Context) (secret.Value, error) {
+	select {
+	case <-o.ready:
+		return o.value, o.err
+	case <-ctx.Done():
+		return secret.Value{}, ctx.Err()
+	}
+}
+
+// drop forgets an opening that failed, if it is the one that is there.
+func (v *values) drop(o *opened) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if el, ok := v.entries[o.held]; ok && el.Value.(*opened) == o {
+		v.dropLocked(el)
+	}
+}
+
 // openWithRoom opens the version, making room in the locked memory if needed.
 func (v *values) openWithRoom(ctx context.Context, h held) (secret.Value, error) {
+	value, _, err := v.openPlaced(ctx, h)
+	return value, err
+}
+
+func (v *values) openPlaced(ctx context.Context, h held) (secret.Value, *placed, error) {
 	for {
-		value, err := v.open(ctx, h)
+		value, from, err := v.open(ctx, h)
 		if !errors.Is(err, secret.ErrFull) || !v.evict() {
-			return value, err
+			return value, from, err
 		}
 	}
 }
@@ -128,8 +200,10 @@ func (v *values) dropLocked(el *list.Element) {
 	delete(v.entries, o.held)
 	if o.isReady() {
 		o.value.Clear()
-	} else {
-		o.doomed = true
+		return
+	}
+	if o.doomed = true; o.old != nil {
+		o.old.value.Clear()
 	}
 }
 

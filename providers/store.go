@@ -92,6 +92,9 @@ type Store interface {
 	Delete(ctx context.Context, name secret.Name, version uint64) error
 	// List calls fn with every version there is, until it fails.
 	List(ctx context.Context, fn func(secret.Name, uint64, Sum) error) error
+	// Health returns why the store does not work now, as far as that can be told
+	// without opening a version; nil: it works.
+	Health(ctx context.Context) error
 }
 
 // Batcher is a Store that puts many versions for little more than one costs.

@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -44,6 +45,7 @@ type Head struct {
 type Log struct {
 	w       writer         // of whoever leads
 	writers sync.WaitGroup // goroutines that lead
+	entries sync.Pool      // of *entry that nobody has in hand
 
 	mu      sync.Mutex
 	queue   []*entry    // not durable yet, in the order they will be
@@ -85,11 +87,18 @@ func (l *Log) Append(r *Record) error { return l.AppendAll([]*Record{r}) }
 func (l *Log) AppendAll(records []*Record) error {
 	for len(records) > 0 {
 		n := min(len(records), maxTogether)
-		e, err := newEntry(records[:n])
-		if err != nil {
-			return err
+		e, _ := l.entries.Get().(*entry)
+		if e == nil {
+			e = newEntry()
 		}
-		if err := l.wait(e); err != nil {
+		err := e.fill(records[:n])
+		if err == nil {
+			err = l.wait(e)
+		}
+		// The caller has been told, so nobody else knows e any more.
+		*e = entry{done: e.done, memory: e.memory}
+		l.entries.Put(e)
+		if err != nil {
 			return err
 		}
 		records = records[n:]
@@ -101,7 +110,8 @@ func (l *Log) AppendAll(records []*Record) error {
 // batch, or soon, or when the disk takes records again. Beyond a bound in memory
 // such records are only counted, as is one that has no form in the log.
 func (l *Log) Defer(r *Record) {
-	e, err := newEntry([]*Record{r})
+	e := newEntry()
+	err := e.fill([]*Record{r})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	room := maxLate
@@ -186,7 +196,9 @@ func (l *Log) Head() Head {
 
 // do has f called with the writer, after everything that is in the queue.
 func (l *Log) do(f func(*writer) error) error {
-	return l.wait(&entry{do: f, done: make(chan struct{}, 1)})
+	e := newEntry()
+	e.do = f
+	return l.wait(e)
 }
 
 // entry is what waits in the queue: records, or something to be done with the
@@ -199,23 +211,28 @@ type entry struct {
 	done  chan struct{} // one message, once err is set
 	err   error
 
-	one [1]item // of items, when there is one
+	one    [1]item // of items, when there is one
+	memory []byte  // of their bodies
 }
 
-// newEntry encodes records on their caller's time.
-func newEntry(records []*Record) (*entry, error) {
-	e := &entry{done: make(chan struct{}, 1)}
+func newEntry() *entry { return &entry{done: make(chan struct{}, 1)} }
+
+// fill encodes records on their caller's time.
+func (e *entry) fill(records []*Record) error {
 	e.items = e.one[:0]
+	b := e.memory[:0]
 	for _, r := range records {
 		r.normalise()
 		if f := r.flaw(); f != "" {
-			return nil, fmt.Errorf("recording %q: its %s has no form in the log", r.Event, f)
+			return fmt.Errorf("recording %q: its %s has no form in the log", r.Event, f)
 		}
-		body := appendBody(make([]byte, 0, 512), r)
-		e.items = append(e.items, item{r, body})
-		e.bytes += len(body) + aroundBody
+		start := len(b)
+		b = appendBody(b, r)
+		e.items = append(e.items, item{r, b[start:]})
+		e.bytes += len(b) - start + aroundBody
 	}
-	return e, nil
+	e.memory = b
+	return nil
 }
 
 // aroundBody is how much longer a line is than its body, at most, in bytes.
@@ -254,7 +271,9 @@ func (l *Log) lead(own *entry) {
 	}
 }
 
-// drain writes batches until nobody waits.
+// drain writes batches until nobody waits. It lets those it has told run first:
+// those of them that ask again at once are in the next batch, and a larger batch
+// costs each of its records less.
 func (l *Log) drain() {
 	for {
 		l.writeNext(nil)
@@ -265,6 +284,7 @@ func (l *Log) drain() {
 		if !more {
 			return
 		}
+		runtime.Gosched()
 	}
 }
 
@@ -314,7 +334,7 @@ func (l *Log) take() []*entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.dropped > 0 {
-		if e, err := newEntry([]*Record{{Event: EventDropped, Count: l.dropped}}); err == nil {
+		if e := newEntry(); e.fill([]*Record{{Event: EventDropped, Count: l.dropped}}) == nil {
 			e.late = true
 			l.late++
 			l.queue = append([]*entry{e}, l.queue...)

@@ -29,6 +29,9 @@ func (w *writer) prune(keep time.Duration) error {
 		if err := w.commit([]item{{r, appendBody(nil, r)}}); err != nil {
 			return err
 		}
+		if err := w.seal(); err != nil { // what is not signed could be cut, and with it why they are gone
+			return err
+		}
 		w.pruned = last
 	}
 	for _, segment := range list[:n] {

@@ -51,6 +51,7 @@ func TestPrune(t *testing.T) {
 	require.Equal(t, audit.EventPrune, last[len(last)-1].Event)
 	require.Equal(t, edge.Seq, last[len(last)-1].Count)
 	require.Equal(t, before+1, w.log.Head().Seq)
+	require.Equal(t, before+1, verified(t, w.disk).SignedSeq, "why they are gone is signed")
 
 	require.NoError(t, w.log.Tick(exactly-time.Microsecond))
 	require.Equal(t, before+1, w.log.Head().Seq, "there was nothing left to do")

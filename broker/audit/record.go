@@ -26,8 +26,11 @@ const (
 	EventResume      Event = "resume"      // the kill switch went off
 	EventSet         Event = "set"         // a version was added
 	EventRemove      Event = "rm"          // a secret was removed
+	EventMove        Event = "mv"          // a secret was moved to another store
 	EventRollback    Event = "rollback"    // the previous version became current
 	EventAdopt       Event = "adopt"       // a version file changed outside was accepted
+	EventRotate      Event = "rotate"      // a rotation came to the state in Reason
+	EventIdentity    Event = "identity"    // the vault was sealed to another identity; Count versions
 	EventRecover     Event = "recover"     // the ledger was rebuilt and every lease ended
 	EventReload      Event = "reload"      // the config was read again
 	EventRead        Event = "read"        // the owner read the log
@@ -44,7 +47,7 @@ func (e Event) known() bool {
 	case EventInit, EventStart, EventStop, EventConnect,
 		EventLease, EventRenew, EventRelease, EventExpire, EventUndelivered, EventRevoke,
 		EventKill, EventResume,
-		EventSet, EventRemove, EventRollback, EventAdopt, EventRecover, EventReload, EventRead, EventFingerprint,
+		EventSet, EventRemove, EventMove, EventRollback, EventAdopt, EventRotate, EventIdentity, EventRecover, EventReload, EventRead, EventFingerprint,
 		EventClockStep, EventRepair, EventPrune, EventDropped:
 		return true
 	}

@@ -99,8 +99,8 @@ func TestRecordLimits(t *testing.T) {
 func TestEvents(t *testing.T) {
 	all := []Event{
 		EventInit, EventStart, EventStop, EventConnect, EventLease, EventRenew, EventRelease, EventExpire,
-		EventUndelivered, EventRevoke, EventKill, EventResume, EventSet, EventRemove, EventRollback, EventAdopt,
-		EventRecover, EventReload, EventRead, EventClockStep, EventRepair, EventPrune, EventDropped,
+		EventUndelivered, EventRevoke, EventKill, EventResume, EventSet, EventRemove, EventMove, EventRollback, EventAdopt,
+		EventRotate, EventIdentity, EventRecover, EventReload, EventRead, EventFingerprint, EventClockStep, EventRepair, EventPrune, EventDropped,
 	}
 	for _, e := range all {
 		require.True(t, e.known(), e)
@@ -109,6 +109,19 @@ func TestEvents(t *testing.T) {
 		require.False(t, (e + "x").known())
 	}
 }
+
+// TestRotateRecord: a rotation's state is written so, and read so, for ever.
+func TestRotateRecord(t *testing.T) {
+	r := Record{Seq: 9, Time: noon, Event: EventRotate, Secret: "openai/api-key", Version: 4, Reason: "needs_owner", Stated: "still_accepted"}
+	line := lineOf(&r, tlog.Hash{})
+	require.True(t, strings.HasPrefix(string(line), rotateLine), "%s", line)
+	var back Record
+	_, _, err := decodeRecord(line, &back)
+	require.NoError(t, err)
+	require.Equal(t, r, back)
+}
+
+const rotateLine = `{"seq":9,"time":"2026-08-01T12:00:00.123456Z","event":"rotate","reason":"needs_owner","stated_reason":"still_accepted","secret":"openai/api-key","version":4,`
 
 // TestLongestRecord: no record is longer than a line can be, nor than the writer
 // reserves for one.

@@ -26,6 +26,13 @@ var mayReadTime = map[string]string{
 	"broker/mask/writer.go":         "how long a prompt is held back matters to a person at that moment",
 	"cmd/secretctl/child/keeper.go": "which signals came together matters at that moment",
 	"broker/secret/canary":          "support of tests: it compares with the time stamps of files",
+
+	"providers/onepassword/link.go":             "a socket wants its deadlines in the clock of the kernel",
+	"providers/onepassword/source/transport.go": "a request is given up at its time, in a process that lives for minutes",
+	"providers/onepassword/optest":              "support of tests: the service's own clock",
+	"providers/rotatortest":                     "support of tests: how long a call took",
+	"providers/servertest":                      "support of tests: certificates are valid from some day on",
+	"providers/storetest":                       "support of tests: how long a call took",
 }
 
 // TestOnlyClockReadsTime: what reads another clock cannot be tried with time

@@ -13,14 +13,17 @@ import (
 
 	"secretctl/broker/grant"
 	"secretctl/broker/secret"
+	"secretctl/providers"
 )
 
 // Config is what secretctl.toml says, checked. It must not be changed.
 type Config struct {
 	Broker   Broker
 	Audit    Audit
+	Rotation Rotation
 	Agents   []Agent // sorted by name
 	Secrets  map[secret.Name]Secret
+	Age      Age
 	Stores   []Store       // sorted by name
 	Policy   *grant.Policy // never nil
 	Hash     string        // 16 hex digits of the file's sha256, to tell two versions apart
@@ -59,14 +62,52 @@ type Agent struct {
 // Secret is what the file says of one secret. It need not exist in the vault.
 type Secret struct {
 	Store  string        // "": wherever the ledger has it
+	Ref    string        // where people keep it in that store; "": its versions are put there
 	Env    string        // name of the variable `run` offers it under; "": the ledger's
 	MaxAge time.Duration // older is overdue; 0: never
+
+	Rotate    *Rotate        // nil: nothing replaces it
+	Announce  [][]string     // commands that are told of a new version
+	Confirm   []string       // command that must succeed before the old version is ended; nil: none
+	Grace     *time.Duration // how long leases on the old version are waited for; nil: the largest ttl granted
+	GraceHard time.Duration  // after which consumers that took a copy are not waited for; 0: for ever
+}
+
+// Rotate is how a secret is replaced.
+type Rotate struct {
+	Provider string
+	Options  providers.Options
+	Managing []secret.Name // of the broker's own secrets, those that replacing it takes
+	Files    []string      // that replacing it believes: nobody else may write them
+	Accounts []string      // what it takes for itself at the service, as the provider has it
+	Schedule string        // a cron expression; "": by hand only
+}
+
+// Rotation is the [rotation] table.
+type Rotation struct {
+	Timezone *time.Location // of schedules and freezes; never nil, UTC unless set
+	Freeze   []string       // when nothing is started
+	Parallel int            // calls to services at a time; 4 unless set
+}
+
+// Age is the [store.age] table: the embedded store.
+type Age struct {
+	Identity   string   // an absolute path, credential:NAME or keychain:NAME; "": in the home
+	Recipients []string // that each version is sealed to besides the identity
 }
 
 // Store is a place where values rest.
 type Store struct {
 	Name, Type string
+	Options    providers.Options
+	Files      []string      // that it believes: nobody else may write them
+	Fresh      time.Duration // how long an opened value is believed without asking again; 0: always
+	Shared     bool          // other hosts keep the same secrets in it
+	MaxStale   time.Duration // how long after that it is still given, while the store does not work; 0: not at all
 }
+
+// Lag is how old what a host knows of a secret in a shared store may be.
+func (s *Store) Lag() time.Duration { return 2*s.Fresh + s.MaxStale }
 
 // Defaults of what the file leaves out.
 const (
@@ -76,7 +117,7 @@ const (
 	defaultKeep           = 400 * day
 )
 
-// ageStore is the embedded store, the only one in this build.
+// ageStore is the embedded store, which is always there.
 const ageStore = "age"
 
 // Agent returns the agent of that name.
@@ -96,17 +137,28 @@ func (c *Config) find(is func(Agent) bool) (Agent, bool) {
 	return Agent{}, false
 }
 
+// LargestTTL is the longest that a lease on a secret lives without being renewed.
+func (c *Config) LargestTTL(name secret.Name) time.Duration {
+	return max(c.Policy.MaxTTLFor(name), c.Policy.DefaultTTL())
+}
+
 // ParseOptions bends how a file is read. The zero value is the usual way.
 type ParseOptions struct {
 	// LookupUser returns the uid of a user of this machine. An error that is a
 	// [user.UnknownUserError] means there is none of that name. Nil asks the
 	// operating system.
 	LookupUser func(name string) (uid uint32, err error)
-}
-
-// Parse reads a config with the zero [ParseOptions].
-func Parse(path string, data []byte) (*Config, error) {
-	return ParseOptions{}.Parse(path, data)
+	// Provider returns the provider of a name. Nil knows none.
+	Provider func(name string) (providers.Kind, bool)
+	// Stores are the kinds of stores there are besides the embedded one.
+	Stores []providers.StoreKind
+	// Recipient says what is wrong with one that versions are sealed to, and what
+	// would be right; a problem of "" is none. Nil accepts all.
+	Recipient func(text string) (problem, remedy string)
+	// Schedule and Freeze say what is wrong with a cron expression, and with a window
+	// in which nothing is rotated, and what would be right; a problem of "" is none.
+	// Nil accepts all.
+	Schedule, Freeze func(text string) (problem, remedy string)
 }
 
 // Parse reads a config whole or not at all. path is for messages only. The error
@@ -118,7 +170,7 @@ func (o ParseOptions) Parse(path string, data []byte) (*Config, error) {
 		wrong.Path = path
 		return nil, Errors{wrong}
 	}
-	r := &reader{path: path, lookup: o.LookupUser}
+	r := &reader{path: path, options: o, lookup: o.LookupUser, graces: make(map[secret.Name]pos)}
 	if r.lookup == nil {
 		r.lookup = systemUser
 	}
@@ -151,9 +203,12 @@ func (r *reader) config(tree *table) *Config {
 	c := &Config{Secrets: make(map[secret.Name]Secret), Stores: []Store{{Name: ageStore, Type: ageStore}}}
 	limits := r.broker(tree, &c.Broker)
 	r.audit(tree, &c.Audit)
-	r.stores(tree)
+	r.rotation(tree, &c.Rotation)
+	r.stores(tree, c)
 	declared := r.agents(tree, c)
 	r.secrets(tree, c)
+	r.checkManaging(c)
+	r.checkAccounts(c)
 	rules := r.grants(tree, declared, limits)
 	r.warnIdle(tree, c, rules)
 	slices.SortFunc(c.Agents, func(a, b Agent) int { return cmp.Compare(a.Name, b.Name) })
@@ -167,7 +222,25 @@ func (r *reader) config(tree *table) *Config {
 		r.fail(pos{}, "", "making the policy: %v", err)
 	}
 	c.Policy = policy
+	r.checkGraces(c)
 	return c
+}
+
+// checkGraces refuses a grace in which leases that other hosts have given, which
+// cannot be counted here, may not have moved.
+func (r *reader) checkGraces(c *Config) {
+	for name, at := range r.graces {
+		s := c.Secrets[name]
+		i := slices.IndexFunc(c.Stores, func(store Store) bool { return store.Name == s.Store && store.Shared })
+		if i < 0 || c.Policy == nil {
+			continue
+		}
+		least := c.LargestTTL(name) + c.Stores[i].Lag()
+		if *s.Grace < least {
+			r.fail(at, fmt.Sprintf("grace = %q, or leave it out", FormatDuration(least)),
+				"grace %s is too short for a secret that other hosts keep too: a lease that one of them gave may live that long, and hear of the new version so late", FormatDuration(*s.Grace))
+		}
+	}
 }
 
 // uid resolves a user name. ok is false when that was reported.

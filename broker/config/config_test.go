@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"fmt"
 	"os/user"
 	"strings"
 	"testing"
@@ -12,10 +13,12 @@ import (
 	"secretctl/broker/config"
 	"secretctl/broker/grant"
 	"secretctl/broker/secret"
+	"secretctl/providers"
+	"secretctl/providers/generate"
 )
 
 // machine knows the users of an invented machine.
-var machine = config.ParseOptions{LookupUser: func(name string) (uint32, error) {
+var machine = config.ParseOptions{Provider: provider, Stores: lockers, Schedule: fiveFields, Freeze: fiveFields, LookupUser: func(name string) (uint32, error) {
 	uids := map[string]uint32{"joel": 501, "aiagent": 502, "other": 503, "twin": 502, "root": 0, "nobody": 65534}
 	switch uid, ok := uids[name]; {
 	case name == "broken":
@@ -26,6 +29,61 @@ var machine = config.ParseOptions{LookupUser: func(name string) (uint32, error) 
 		return uid, nil
 	}
 }}
+
+// provider knows generate, and one with options of every type.
+func provider(name string) (providers.Kind, bool) {
+	switch name {
+	case "generate":
+		return generate.Kind(), true
+	case "typed":
+		return providers.Kind{Name: name, Shape: providers.ShapeCreate, Schedule: "0 4 * * 1", Options: []providers.Option{
+			{Name: "hosts", Type: providers.List, Required: true, Example: `["web1"]`},
+			{Name: "project", Type: providers.Text, Example: `"proj_x"`},
+			{Name: "keep", Type: providers.Span, Example: `"1h"`},
+			{Name: "quick", Type: providers.Switch, Example: "true"},
+			{Name: "admin", Type: providers.Own, Example: `"own/admin"`},
+			{Name: "ca", Type: providers.File, Example: `"/etc/ca.pem"`},
+		}, Accounts: func(o providers.Options) []string {
+			return []string{"the account " + o.Text("project")}[:min(len(o.Text("project")), 1)]
+		}, Open: func(o providers.Options) (providers.Rotator, error) {
+			if o.Text("project") == "bad" {
+				return nil, &providers.OptionError{Option: "project", Problem: "there is no such project", Remedy: "another"}
+			}
+			return nil, nil
+		}}, true
+	case "manual":
+		return providers.Kind{Name: name, Shape: providers.ShapeManual, Open: func(providers.Options) (providers.Rotator, error) { return nil, nil }}, true
+	}
+	return providers.Kind{}, false
+}
+
+// lockers are the kinds of stores there are.
+var lockers = []providers.StoreKind{
+	{Name: "drawer", Reference: func(text string) (problem, remedy string) {
+		if !strings.HasPrefix(text, "the ") {
+			return fmt.Sprintf("there is no box %q", text), `"the red box"`
+		}
+		return "", ""
+	}, Open: func(providers.StoreSetup) (providers.Store, error) { return nil, nil }},
+	{Name: "locker", Options: []providers.Option{
+		{Name: "number", Type: providers.Number, Required: true, Example: "7"},
+		{Name: "key", Type: providers.Own, Example: `"own/locker-key"`},
+		{Name: "ca", Type: providers.File, Example: `"/etc/ca.pem"`},
+	}, Open: func(s providers.StoreSetup) (providers.Store, error) {
+		if s.Options.Number("number") == 13 {
+			return nil, &providers.OptionError{Option: "number", Problem: "there is no locker 13", Remedy: "another"}
+		}
+		return nil, nil
+	}},
+}
+
+// fiveFields takes anything for a schedule but the word "never".
+func fiveFields(text string) (problem, remedy string) {
+	if text == "never" {
+		return "never does not come", "sometimes"
+	}
+	return "", ""
+}
 
 func parse(t testing.TB, file string) *config.Config {
 	t.Helper()
@@ -195,9 +253,35 @@ func requireSame(t *testing.T, want []string, got []*config.Error) {
 func TestSystemUsers(t *testing.T) {
 	me, err := user.Current()
 	require.NoError(t, err)
-	c, err := config.Parse("secretctl.toml", []byte("[broker]\nowners = ['"+me.Username+"']"))
+	c, err := config.ParseOptions{}.Parse("secretctl.toml", []byte("[broker]\nowners = ['"+me.Username+"']"))
 	require.NoError(t, err)
 	require.Equal(t, me.Username, c.Broker.Owners[0].Name)
-	_, err = config.Parse("secretctl.toml", []byte("[broker]\nowners = ['no such user']"))
+	_, err = config.ParseOptions{}.Parse("secretctl.toml", []byte("[broker]\nowners = ['no such user']"))
 	require.ErrorContains(t, err, `there is no user "no such user"`)
+}
+
+// TestStores: what a store is told, and that a secret may name it.
+func TestStores(t *testing.T) {
+	c, err := machine.Parse("secretctl.toml", []byte(`
+[store.z]
+type = "locker"
+number = 7
+key = "own/locker-key"
+ca = "/etc/ca.pem"
+[store.b]
+type = "drawer"
+[store.age]
+[secret."a"]
+store = "z"
+`))
+	require.NoError(t, err)
+	require.Len(t, c.Stores, 3)
+	for i, want := range []string{"age age", "b drawer", "z locker"} {
+		require.Equal(t, want, c.Stores[i].Name+" "+c.Stores[i].Type)
+	}
+	z := c.Stores[2]
+	require.EqualValues(t, 7, z.Options.Number("number"))
+	require.EqualValues(t, "own/locker-key", z.Options.Own("key"))
+	require.Equal(t, []string{"/etc/ca.pem"}, z.Files)
+	require.Equal(t, "z", c.Secrets["a"].Store)
 }

@@ -7,8 +7,8 @@
 //     value of another type and every word that cannot be read is refused, with
 //     its line and what would be right. Nothing has a meaning by accident and
 //     nothing is ignored;
-//   - a file that is half in force: [Parse] returns a whole configuration or
-//     none, and all that is wrong at once;
+//   - a file that is half in force: [ParseOptions.Parse] returns a whole
+//     configuration or none, and all that is wrong at once;
 //   - two names for one peer: an agent is one uid and a uid is one agent, and
 //     the uids that stand for "nobody in particular" are refused;
 //   - the broker's credentials in a grant, and commands the kernel would look

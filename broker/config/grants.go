@@ -71,7 +71,7 @@ func (r *reader) grantee(t *table, agents []string) string {
 			remedy = `did you mean "` + meant + `"?`
 		} else if name == "owner" {
 			remedy = "remove the grant: an owner needs none"
-		} else if !agentName.MatchString(name) {
+		} else if !agentName().MatchString(name) {
 			remedy = "declare it: [agent.openclaw]"
 		}
 		r.fail(at, remedy, "there is no agent %q", name)

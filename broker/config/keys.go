@@ -6,15 +6,13 @@ import "strings"
 type schema struct {
 	name  string   // as written in the file
 	known []string // keys, in the order of the documentation
-	later []string // keys of the outward contract that this build does not have
 }
 
 // The tables of the file. What is not named here is refused.
 var (
 	topKeys = schema{
 		name:  "the file",
-		known: []string{"broker", "audit", "store", "agent", "secret", "grant"},
-		later: []string{"rotation"},
+		known: []string{"broker", "audit", "rotation", "store", "agent", "secret", "grant"},
 	}
 	brokerKeys = schema{
 		name:  "[broker]",
@@ -24,22 +22,28 @@ var (
 		name:  "[audit]",
 		known: []string{"anchor", "keep"},
 	}
-	storeKeys = schema{name: "[store.age]"}
+	rotationKeys = schema{
+		name:  "[rotation]",
+		known: []string{"timezone", "freeze", "parallel"},
+	}
+	ageKeys = schema{
+		name:  "[store.age]",
+		known: []string{"identity", "recipients"},
+	}
 	agentKeys = schema{
 		name:  "[agent.NAME]",
 		known: []string{"user", "uid", "exe"},
 	}
 	secretKeys = schema{
 		name:  "[secret.NAME]",
-		known: []string{"store", "env", "max_age"},
-		later: []string{"rotate", "announce", "confirm", "grace", "grace_hard", "ref"},
+		known: []string{"store", "ref", "env", "max_age", "rotate", "announce", "confirm", "grace", "grace_hard"},
 	}
 	grantKeys = schema{
 		name: "[[grant]]",
 		known: []string{"agent", "secrets", "doors", "ttl", "max_leases", "leases_per_hour",
 			"hours", "weekdays", "reason", "deny"},
 	}
-	schemas = []schema{topKeys, brokerKeys, auditKeys, storeKeys, agentKeys, secretKeys, grantKeys}
+	schemas = []schema{topKeys, brokerKeys, auditKeys, rotationKeys, ageKeys, agentKeys, secretKeys, grantKeys}
 )
 
 // elsewhere returns the table a key belongs in that was found in another.

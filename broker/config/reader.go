@@ -12,6 +12,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 
 	"secretctl/broker/grant"
+	"secretctl/broker/secret"
 )
 
 // reader collects what is wrong while the tree is read, so that one run shows
@@ -19,9 +20,11 @@ import (
 // false.
 type reader struct {
 	path     string
+	options  ParseOptions
 	lookup   func(name string) (uid uint32, err error)
 	errs     Errors
 	warnings []*Error
+	graces   map[secret.Name]pos // of the secrets that have one
 }
 
 // fail reports something wrong.
@@ -48,11 +51,7 @@ func (r *reader) failMalformed(at pos, err error) {
 // check refuses every key of t that s does not have.
 func (r *reader) check(t *table, s schema) {
 	for _, e := range t.entries {
-		switch {
-		case slices.Contains(s.known, e.key):
-		case slices.Contains(s.later, e.key):
-			r.fail(e.pos, "remove it: what it asks for would not be done", "%q is not supported by this version", e.key)
-		default:
+		if !slices.Contains(s.known, e.key) {
 			r.fail(e.pos, s.adviseUnknown(e.key), "unknown key %q", e.key)
 		}
 	}

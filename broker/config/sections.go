@@ -1,15 +1,18 @@
 package config
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pelletier/go-toml/v2/unstable"
 
 	"secretctl/broker/secret"
+	"secretctl/providers"
 )
 
 // broker reads [broker]. It returns the largest ttl a grant may have, 0 when the
@@ -88,29 +91,106 @@ func (r *reader) audit(tree *table, a *Audit) {
 	}
 }
 
-// stores reads [store.NAME]. This build has one, which takes no keys.
-func (r *reader) stores(tree *table) {
-	const example = "[store.age] on a line of its own"
+// stores reads [store.NAME] into c.
+func (r *reader) stores(tree *table, c *Config) {
+	const example = "[store.keychain] with type below it"
 	r.named(tree, "store", example, func(name string, at pos, t *table) {
 		if name == ageStore {
-			r.check(t, storeKeys)
+			r.age(t, &c.Age)
 			return
 		}
-		kind, at2, ok := r.text(t, "type", `type = "age"`)
+		if !agentName().MatchString(name) || len(name) > maxAgentName {
+			r.fail(at, "names are lower case letters, digits and hyphens, at most 64: [store.keychain]", "store name %q cannot be used", name)
+		}
+		s := Store{Name: name}
+		// Also of one with something wrong: what is said about it elsewhere is not
+		// another mistake.
+		defer func() { c.Stores = append(c.Stores, s) }()
+		kind, at2, ok := r.text(t, "type", `type = "keychain"`)
 		switch {
 		case t.get("type") == nil:
-			r.fail(at, `this build has one store, "age", and it needs no entry`, "store %q has no type", name)
+			r.fail(at, `say what it is: type = "keychain"`, "store %q has no type", name)
 		case ok && kind == ageStore:
 			r.fail(at, "remove it: the embedded store is always there and is called age", "store %q would be a second age store", name)
 		case ok:
-			r.fail(at2, "remove it: this build keeps values in its age store only", "store type %q is not in this build", kind)
+			s.Type = kind
+			s.MaxStale, _ = r.duration(t, "max_stale", 0)
+			r.store(t, at2, &s)
 		}
 	})
+	slices.SortFunc(c.Stores, func(a, b Store) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// credential is the name of one, as systemd takes it.
+var credential = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^credential:[A-Za-z0-9_][A-Za-z0-9_.-]*\z`) })
+
+// isInKeyring reports whether the text names an identity in the user's keyring.
+func isInKeyring(s string) bool {
+	name, ok := strings.CutPrefix(s, "keychain:")
+	_, err := secret.ParseName(name)
+	return ok && err == nil
+}
+
+// age reads [store.age].
+func (r *reader) age(t *table, a *Age) {
+	r.check(t, ageKeys)
+	if s, at, ok := r.text(t, "identity", `identity = "credential:agekey"`); ok {
+		switch {
+		case credential().MatchString(s), isInKeyring(s):
+			a.Identity = s
+		case strings.Contains(s, ":") && !strings.HasPrefix(s, "/"):
+			r.fail(at, `"credential:" and letters, digits, dots, hyphens and underscores; "keychain:" and what could be a secret's name; or the path of a file, from / on`, "identity %q is not where an identity can be", s)
+		case r.absolute(at, "identity", s):
+			a.Identity = s
+		}
+	}
+	items, _ := r.list(t, "recipients", `recipients = ["age1…"]`)
+	for _, item := range items {
+		if r.options.Recipient != nil {
+			if problem, remedy := r.options.Recipient(item.text); problem != "" {
+				r.fail(item.pos, remedy, "%s", problem)
+				continue
+			}
+		}
+		a.Recipients = append(a.Recipients, item.text)
+	}
+}
+
+// store reads what a store's type takes.
+func (r *reader) store(t *table, at pos, s *Store) {
+	i := slices.IndexFunc(r.options.Stores, func(k providers.StoreKind) bool { return k.Name == s.Type })
+	if i < 0 {
+		var names []string
+		for _, k := range r.options.Stores {
+			names = append(names, strconv.Quote(k.Name))
+		}
+		remedy := "type is one of " + strings.Join(names, ", ")
+		if len(names) == 0 {
+			remedy = "this build has the embedded store alone"
+		}
+		r.fail(at, remedy, "there is no store type %q", s.Type)
+		return
+	}
+	kind := r.options.Stores[i]
+	options, ok := r.pluginOptions(t, at, &plugin{
+		who: fmt.Sprintf("store type %q", kind.Name), reserved: []string{"type", "max_stale"}, options: kind.Options,
+		check: func(set map[string]any) (providers.Options, error) {
+			o, err := kind.NewOptions(set)
+			if err == nil {
+				_, err = kind.Open(providers.StoreSetup{Name: s.Name, Options: o})
+			}
+			return o, err
+		},
+	})
+	if ok {
+		s.Options, s.Files, s.Fresh = options, filesOf(kind.Options, options), kind.Fresh
+		s.Shared = options.Has(providers.SharedOption) && options.Switch(providers.SharedOption)
+	}
 }
 
 var (
-	agentName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*\z`)
-	envName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*\z`) // see IsEnv
+	agentName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9-]*\z`) })
+	envName   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*\z`) }) // see IsEnv
 )
 
 // maxAgentName is the longest name of an agent, in bytes. A sanity check: it is
@@ -126,7 +206,7 @@ func (r *reader) agents(tree *table, c *Config) (declared []string) {
 		switch {
 		case name == "owner":
 			r.fail(at, "owners are named in [broker] and need no grant", `an agent cannot be called "owner"`)
-		case !agentName.MatchString(name) || len(name) > maxAgentName:
+		case !agentName().MatchString(name) || len(name) > maxAgentName:
 			r.fail(at, "names are lower case letters, digits and hyphens, at most 64: [agent.openclaw]", "agent name %q cannot be used", name)
 		}
 		a := Agent{Name: name}
@@ -196,10 +276,15 @@ func (r *reader) secrets(tree *table, c *Config) {
 		r.check(t, secretKeys)
 		s := Secret{}
 		if store, at, ok := r.text(t, "store", `store = "age"`); ok {
-			if s.Store = store; store != ageStore {
-				r.fail(at, `this build has one store: store = "age"`, "there is no store %q", store)
+			s.Store = store
+			switch {
+			case !slices.ContainsFunc(c.Stores, func(s Store) bool { return s.Name == store }):
+				r.fail(at, fmt.Sprintf("[store.%s] with type below it; age is always there", store), "there is no store %q", store)
+			case name.Own() && store != ageStore:
+				r.fail(at, `store = "age": what opens the other stores must be there when they are not`, "%q is one of the broker's own secrets", text)
 			}
 		}
+		s.Ref = r.ref(t, c, name, s.Store)
 		if env, at, ok := r.text(t, "env", `env = "OPENAI_API_KEY"`); ok {
 			switch s.Env = env; {
 			case name.Own():
@@ -209,12 +294,48 @@ func (r *reader) secrets(tree *table, c *Config) {
 			}
 		}
 		s.MaxAge, _ = r.duration(t, "max_age", 0)
+		r.rotate(t, &s)
+		if s.Grace != nil {
+			r.graces[name] = t.get("grace").pos
+		}
+		if e := t.get("rotate"); e != nil && t.get("ref") != nil {
+			r.fail(e.pos, "rotate it where it is kept, and remove this; or remove ref, and let secretctl set keep it", "%q is read where ref says and never written there, so nothing here can replace it", text)
+		}
 		c.Secrets[name] = s
 	})
 }
 
+// ref reads where a secret lies in a store in which people keep it.
+func (r *reader) ref(t *table, c *Config, name secret.Name, store string) string {
+	const example = `ref = "op://Agents/github/token"`
+	text, at, ok := r.text(t, "ref", example)
+	if !ok {
+		return ""
+	}
+	i := slices.IndexFunc(c.Stores, func(s Store) bool { return s.Name == store })
+	switch {
+	case name.Own():
+		r.fail(at, "remove it: what opens the other stores must be there when they are not", "%q is one of the broker's own secrets", name)
+		return ""
+	case t.get("store") == nil:
+		r.fail(at, `name it: store = "op"`, "ref does not say in which store")
+		return ""
+	case i < 0: // that has been said
+		return ""
+	}
+	kind := slices.IndexFunc(r.options.Stores, func(k providers.StoreKind) bool { return k.Name == c.Stores[i].Type })
+	switch {
+	case kind < 0 && store != ageStore: // so has that
+	case kind < 0 || r.options.Stores[kind].Reference == nil:
+		r.fail(at, "remove it, or name a store that has them", "store %q is of a type that has no references", store)
+	case r.passes(at, text, r.options.Stores[kind].Reference):
+		return text
+	}
+	return ""
+}
+
 // IsEnv reports whether s can be the name of a variable in an environment.
-func IsEnv(s string) bool { return len(s) <= 128 && envName.MatchString(s) }
+func IsEnv(s string) bool { return len(s) <= 128 && envName().MatchString(s) }
 
 // ObeyedEnv reports whether a program that is started with a variable of this name
 // would run or load what the variable says. A value that somebody else chose is
@@ -237,7 +358,7 @@ func ObeyedEnv(name string) bool {
 // because it stands without quotes.
 func (r *reader) cutName(text string, t *table) bool {
 	for _, e := range t.entries {
-		if e.value.kind == unstable.InlineTable && !slices.Contains(secretKeys.later, e.key) {
+		if e.value.kind == unstable.InlineTable && e.key != "rotate" {
 			r.fail(e.pos, `quote the whole name: [secret."`+text+"."+e.key+`"]`, "%q is a table inside secret %q", e.key, text)
 			return true
 		}

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"reflect"
 	"regexp"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"secretctl/broker/config"
 	"secretctl/broker/grant"
+	"secretctl/providers/builtin"
 )
 
 // setting is a line of the template that is commented out and is not prose.
@@ -23,6 +25,13 @@ func uncommented(t testing.TB) []byte {
 	return all
 }
 
+// builtinMachine reads a config as the program does, which has these stores.
+func builtinMachine() config.ParseOptions {
+	options := machine
+	options.Stores = builtin.Stores()
+	return options
+}
+
 func TestTemplate(t *testing.T) {
 	c := parse(t, string(config.Template()))
 	require.Empty(t, c.Warnings)
@@ -31,6 +40,7 @@ func TestTemplate(t *testing.T) {
 	empty := parse(t, "")
 	require.Equal(t, empty.Broker, c.Broker, "what it sets are the defaults")
 	require.Equal(t, empty.Audit, c.Audit)
+	require.Equal(t, empty.Rotation, c.Rotation)
 
 	config.Template()[0] = 'x'
 	require.EqualValues(t, '#', config.Template()[0], "each caller has its own")
@@ -38,10 +48,15 @@ func TestTemplate(t *testing.T) {
 
 // Uncommenting everything is valid too and sets all there is to set.
 func TestTemplateUncommented(t *testing.T) {
-	c := parse(t, string(uncommented(t)))
+	c, err := builtinMachine().Parse("secretctl.toml", uncommented(t))
+	require.NoError(t, err)
 	require.Empty(t, c.Warnings)
 	require.Equal(t, "aiagent", c.Agents[0].User)
-	for _, part := range []any{c.Broker, c.Broker.Owners[0], c.Audit, c.Agents[0], c.Secrets["openai/api-key"]} {
+	require.NotEmpty(t, c.Secrets["github/token"].Ref)
+	ours := c.Secrets["openai/api-key"]
+	require.Empty(t, ours.Ref)
+	ours.Ref = "which excludes rotate"
+	for _, part := range []any{c.Broker, c.Broker.Owners[0], c.Audit, c.Rotation, c.Age, c.Agents[0], ours} {
 		v := reflect.ValueOf(part)
 		for i := range v.NumField() {
 			require.False(t, v.Field(i).IsZero(), "%s.%s", v.Type(), v.Type().Field(i).Name)
@@ -64,7 +79,7 @@ func TestTemplateUncommented(t *testing.T) {
 // keys exclude each other, in the prose.
 func TestTemplateNamesEveryKey(t *testing.T) {
 	snake := regexp.MustCompile(`([a-z])([A-Z])`)
-	for _, typ := range []reflect.Type{reflect.TypeFor[config.Broker](), reflect.TypeFor[config.Audit](), reflect.TypeFor[config.Agent](),
+	for _, typ := range []reflect.Type{reflect.TypeFor[config.Broker](), reflect.TypeFor[config.Audit](), reflect.TypeFor[config.Rotation](), reflect.TypeFor[config.Age](), reflect.TypeFor[config.Agent](),
 		reflect.TypeFor[config.Secret](), reflect.TypeFor[grant.Rule]()} {
 		for i := range typ.NumField() {
 			key := strings.ToLower(snake.ReplaceAllString(typ.Field(i).Name, "${1}_${2}"))
@@ -77,15 +92,32 @@ func TestTemplateNamesEveryKey(t *testing.T) {
 	}
 }
 
+// And so is every option of every kind of store, those in the prose too that
+// exclude others.
+func TestTemplateNamesEveryStore(t *testing.T) {
+	for _, kind := range builtin.Stores() {
+		require.Contains(t, string(config.Template()), fmt.Sprintf("#type = %q", kind.Name))
+		for _, o := range kind.Options {
+			require.Contains(t, string(config.Template()), o.Name+" = "+o.Example)
+		}
+	}
+}
+
 // The keys in errors about unknown ones are the keys there are.
 func TestTemplateHasNoOtherKeys(t *testing.T) {
 	key := regexp.MustCompile(`(?m)^#?([a-z_]+) =`)
 	found := key.FindAllSubmatch(config.Template(), -1)
 	require.Greater(t, len(found), 20)
 	known := ""
-	for _, table := range []string{"[broker]", "[audit]", "[agent.a]", "[secret.a]", "[[grant]]"} {
+	for _, table := range []string{"[broker]", "[audit]", "[rotation]", "[store.age]", "[agent.a]", "[secret.a]", "[[grant]]"} {
 		for _, e := range refusal(t, table+"\nxyzzyxyzzy = 1\n") {
 			known += e.Remedy + ", "
+		}
+	}
+	for _, kind := range builtin.Stores() {
+		known += " type, max_stale, "
+		for _, o := range kind.Options {
+			known += " " + o.Name + ", "
 		}
 	}
 	for _, k := range found {

@@ -3,6 +3,7 @@ package durable_test
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,6 +32,13 @@ var scenarios = map[string]scenario{
 	"replace file":    {func(t testing.TB, d durable.Disk) { whole(t, d, "file", oldText) }, writeNew, nil, 5},
 	"empty file":      {func(t testing.TB, d durable.Disk) { whole(t, d, "file", oldText) }, writeEmpty, nil, 5},
 	"over a left one": {leave, writeNew, nil, 5},
+	"batch": {
+		func(t testing.TB, d durable.Disk) {
+			require.NoError(t, durable.MkdirAll(d, "a", 0o700))
+			whole(t, d, "file", oldText)
+		},
+		writeBatch, []string{"a/ file=" + newText, "a/ a/x=" + newText + " file=" + oldText}, 10,
+	},
 	"remove": {
 		func(t testing.TB, d durable.Disk) { whole(t, d, "file", oldText) },
 		func(d durable.Disk) error { return durable.Remove(d, "file") }, nil, 2,
@@ -44,17 +52,26 @@ var scenarios = map[string]scenario{
 func writeNew(d durable.Disk) error   { return durable.WriteFile(d, "file", []byte(newText), 0o600) }
 func writeEmpty(d durable.Disk) error { return durable.WriteFile(d, "file", nil, 0o600) }
 
+// writeBatch writes two files in different directories.
+func writeBatch(d durable.Disk) error {
+	b := durable.NewBatch(d)
+	for _, name := range []string{"a/x", "file"} {
+		if err := b.WriteFile(name, []byte(newText), 0o600); err != nil {
+			return errors.Join(err, b.Discard())
+		}
+	}
+	return b.Commit()
+}
+
 // leave leaves what a crash in WriteFile may have left.
 func leave(t testing.TB, d durable.Disk) {
 	whole(t, d, "file", oldText)
 	write(t, d, "file.tmp", os.O_CREATE, strings.Repeat("left ", 50), 0)
 }
 
-// seen describes a disk without the file that does not count. Its name is the
-// last there is.
+// seen describes a disk without the files that do not count.
 func seen(t testing.TB, d durable.Disk) string {
-	before, _, _ := strings.Cut(describe(t, d), "file.tmp=")
-	return strings.TrimSuffix(before, " ")
+	return strings.Join(slices.DeleteFunc(listing(t, d), func(s string) bool { return strings.Contains(s, ".tmp=") }), " ")
 }
 
 // ends returns what there is before and after, when nothing goes wrong.
@@ -141,12 +158,12 @@ func TestFaultLeavesOldOrNew(t *testing.T) {
 						if last {
 							allowed = append(append(allowed, after), s.between...)
 						}
-						if what == "mkdir all" {
+						if what == "mkdir all" || what == "batch" {
 							allowed = append(allowed, s.between...)
 						}
 						require.Contains(t, allowed, seen(t, d), "operation %d: %v", k, fault)
 						if k != 0 { // where not even a file can be opened, none is removed
-							require.NotContains(t, describe(t, d), "file.tmp", "operation %d: %v", k, fault)
+							require.NotContains(t, describe(t, d), ".tmp=", "operation %d: %v", k, fault)
 						}
 						for image := range d.Images(60, seeded(1)) {
 							require.Contains(t, allowed, seen(t, image), "operation %d: %v", k, fault)

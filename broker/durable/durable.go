@@ -31,6 +31,9 @@ type Disk interface {
 	Stat(name string) (fs.FileInfo, error)      // of the name itself, not of what a link leads to
 	ReadDir(name string) ([]fs.DirEntry, error) // sorted by name
 	SyncDir(name string) error                  // makes the names in a directory durable
+	// SyncAll is Sync of each of these open files of this disk and SyncDir of each
+	// of these directories, in no order. When it fails, nothing is known about any.
+	SyncAll(files []File, dirs []string) error
 	// OpenDB opens the database file, making it, durably, if it is absent. One that
 	// is damaged is an error, here or when the damage is met.
 	OpenDB(name string) (DB, error)
@@ -75,39 +78,6 @@ type Tx interface {
 // ErrLocked means that another process has the home, or the database in it.
 var ErrLocked = errors.New("another process has it")
 
-// tempSuffix ends the names of files that are not whole yet. What a crash
-// leaves behind under such a name is overwritten by the next WriteFile.
-const tempSuffix = ".tmp"
-
-// WriteFile puts data in the file as a whole: temporary file in the same
-// directory, write, sync, rename, sync of the directory. When it fails the old
-// content is still there (or, if only the last step failed, old or new), and
-// the temporary file is gone.
-func WriteFile(d Disk, name string, data []byte, perm fs.FileMode) error {
-	temp := name + tempSuffix
-	if err := writeTemp(d, temp, data, perm); err != nil {
-		return errors.Join(err, ignoreAbsent(d.Remove(temp)))
-	}
-	if err := d.Rename(temp, name); err != nil {
-		return errors.Join(err, ignoreAbsent(d.Remove(temp)))
-	}
-	return d.SyncDir(path.Dir(name))
-}
-
-func writeTemp(d Disk, temp string, data []byte, perm fs.FileMode) error {
-	f, err := d.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
-	if err != nil {
-		return err
-	}
-	if _, err := f.WriteAt(data, 0); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	if err := f.Sync(); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	return f.Close()
-}
-
 func ignoreAbsent(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -137,33 +107,6 @@ func ReadFile(d Disk, name string) ([]byte, error) {
 // Remove removes a file, durably.
 func Remove(d Disk, name string) error {
 	if err := d.Remove(name); err != nil {
-		return err
-	}
-	return d.SyncDir(path.Dir(name))
-}
-
-// MkdirAll makes a directory and the parents it lacks, durably. Those that are
-// there keep their mode; that their names are durable is not taken for granted,
-// since whoever made them may have died, or failed, before they were.
-func MkdirAll(d Disk, name string, perm fs.FileMode) error {
-	if name == "." {
-		return nil
-	}
-	if err := MkdirAll(d, path.Dir(name), perm); err != nil {
-		return err
-	}
-	return Mkdir(d, name, perm)
-}
-
-// Mkdir is [MkdirAll] for a directory whose parents are there, durably.
-func Mkdir(d Disk, name string, perm fs.FileMode) error {
-	if err := d.Mkdir(name, perm); errors.Is(err, fs.ErrExist) {
-		if info, err := d.Stat(name); err != nil {
-			return err
-		} else if !info.IsDir() {
-			return &fs.PathError{Op: "mkdir", Path: name, Err: errors.New("is not a directory")}
-		}
-	} else if err != nil {
 		return err
 	}
 	return d.SyncDir(path.Dir(name))

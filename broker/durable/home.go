@@ -9,11 +9,27 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // home is the real Disk. os.Root keeps every name below the directory, even
 // when something in it has been replaced by a link.
-type home struct{ root *os.Root }
+type home struct {
+	root  *os.Root
+	whole wholeSync
+}
+
+// wholeSync is what it takes to sync the file system of a home as a whole.
+type wholeSync struct {
+	top *os.File // the home, open since before anything was written in it
+
+	mu     sync.Mutex
+	failed bool // once: it was told then, and to one who may not be concerned
+}
+
+// syncers is how many syncs are under way at once: a file system makes one
+// write of what waits together.
+const syncers = 16
 
 // OpenHome returns the disk of an existing directory.
 func OpenHome(dir string) (Disk, error) {
@@ -21,7 +37,11 @@ func OpenHome(dir string) (Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &home{root}, nil
+	top, err := root.Open(".")
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return &home{root: root, whole: wholeSync{top: top}}, nil
 }
 
 func (h *home) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
@@ -72,6 +92,49 @@ func (h *home) SyncDir(name string) error {
 		return err
 	}
 	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// SyncAll implements [Disk].
+func (h *home) SyncAll(files []File, dirs []string) (err error) {
+	var all []*os.File
+	for _, f := range files {
+		own, ok := f.(file)
+		if !ok {
+			return syncEach(h, files, dirs)
+		}
+		all = append(all, own.File)
+	}
+	for _, name := range dirs {
+		dir, err := h.root.Open(name)
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		all = append(all, dir)
+	}
+	if done, err := h.whole.sync(all); done {
+		return err
+	}
+	syncs := make(chan func() error)
+	failed := make([]error, min(len(all), syncers))
+	var workers sync.WaitGroup
+	for i := range failed {
+		workers.Go(func() {
+			for sync := range syncs {
+				failed[i] = errors.Join(failed[i], sync())
+			}
+		})
+	}
+	for i, f := range all {
+		if i < len(files) {
+			syncs <- files[i].Sync
+		} else {
+			syncs <- f.Sync
+		}
+	}
+	close(syncs)
+	workers.Wait()
+	return errors.Join(failed...)
 }
 
 // Lock takes an flock on the directory itself: there is no lock file that

@@ -104,6 +104,10 @@ func (h *Hook) SyncDir(name string) error {
 	return h.do(OpSyncDir, name, func() error { return h.Disk.SyncDir(name) })
 }
 
+// SyncAll implements [Disk]. Each of its syncs is an operation, so that any of
+// them can be the one that does not happen.
+func (h *Hook) SyncAll(files []File, dirs []string) error { return syncEach(h, files, dirs) }
+
 // OpenDB implements [Disk].
 func (h *Hook) OpenDB(name string) (DB, error) {
 	var db DB

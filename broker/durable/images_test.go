@@ -15,8 +15,10 @@ import (
 )
 
 // describe says all there is on a disk: `dir/ file=content`, sorted.
-func describe(t testing.TB, d durable.Disk) string {
-	var out []string
+func describe(t testing.TB, d durable.Disk) string { return strings.Join(listing(t, d), " ") }
+
+// listing is describe, one by one.
+func listing(t testing.TB, d durable.Disk) (out []string) {
 	var walk func(dir string)
 	walk = func(dir string) {
 		entries, err := d.ReadDir(dir)
@@ -34,7 +36,7 @@ func describe(t testing.TB, d durable.Disk) string {
 		}
 	}
 	walk(".")
-	return strings.Join(out, " ")
+	return out
 }
 
 // write writes to a file that is there or not, and syncs nothing.

@@ -230,6 +230,10 @@ func (m *Mem) SyncDir(name string) error {
 	return nil
 }
 
+// SyncAll implements [Disk]. A power loss in the middle of it may leave what one
+// before it may leave, so it is no change of its own.
+func (m *Mem) SyncAll(files []File, dirs []string) error { return syncEach(m, files, dirs) }
+
 // Lock implements [Disk].
 func (m *Mem) Lock() (io.Closer, error) {
 	m.mu.Lock()

@@ -55,7 +55,11 @@ func drawEntry(t *rapid.T) ledger.Entry {
 		if e.Versions == nil {
 			e.Versions = map[uint64]ledger.Version{}
 		}
-		e.Versions[n+1] = ledger.Version{Sum: providers.Sum{byte(n)}, Created: start.Add(time.Hour)}
+		v := ledger.Version{Sum: providers.Sum{byte(n)}, Created: start.Add(time.Hour)}
+		if rapid.Bool().Draw(t, "expires") {
+			v.Expires = start.Add(time.Duration(n+1) * time.Hour)
+		}
+		e.Versions[n+1] = v
 	}
 	return e
 }
@@ -82,6 +86,14 @@ func (m *machine) put(t *rapid.T) {
 		require.Equal(t, m.change, e.Change)
 		m.model[e.Name] = *e
 	}
+}
+
+// note writes an entry that is no change.
+func (m *machine) note(t *rapid.T) {
+	e := drawEntry(t)
+	require.NoError(t, m.l.Note(&e))
+	require.Equal(t, m.model[e.Name].Change, e.Change)
+	m.model[e.Name] = e
 }
 
 func (m *machine) look(t *rapid.T) {
@@ -124,7 +136,7 @@ func (m *machine) rebuild(t *rapid.T) {
 		e := m.model[name]
 		all = append(all, &e)
 	}
-	require.NoError(t, ledger.Rebuild(m.d, all))
+	require.NoError(t, ledger.Rebuild(m.d, all, nil))
 	m.change = 0
 	for _, e := range all {
 		m.change++
@@ -137,6 +149,7 @@ func (m *machine) rebuild(t *rapid.T) {
 // check holds everything the ledger says against the model.
 func (m *machine) check(t *rapid.T) {
 	var all, unfinished, must []secret.Name
+	expires := map[secret.Name]time.Time{}
 	want := map[secret.Name]uint64{}
 	since := rapid.Uint64Range(0, m.change+1).Draw(t, "since")
 	for _, name := range slices.Sorted(maps.Keys(m.model)) {
@@ -146,11 +159,14 @@ func (m *machine) check(t *rapid.T) {
 			if e.Rotate {
 				must = append(must, name)
 			}
+			if at := e.Versions[e.Current].Expires; !at.IsZero() {
+				expires[name] = at
+			}
 		}
 		if e.Removed && len(e.Versions) > 0 {
 			unfinished = append(unfinished, name)
 		}
-		if e.Change > since {
+		if e.Change > since && e.Change != 0 {
 			want[name] = e.Current
 			if e.Removed {
 				want[name] = 0
@@ -171,6 +187,9 @@ func (m *machine) check(t *rapid.T) {
 	gotMust, err := m.l.MustRotate()
 	require.NoError(t, err)
 	require.Equal(t, must, gotMust)
+	gotExpires, err := m.l.Expires()
+	require.NoError(t, err)
+	require.Equal(t, expires, gotExpires)
 	count, err := m.l.Count()
 	require.NoError(t, err)
 	require.Len(t, all, count)
@@ -205,7 +224,7 @@ func TestLedgerMachine(t *testing.T) {
 		m.open(t)
 		defer func() { _ = m.l.Close() }()
 		t.Repeat(map[string]func(*rapid.T){
-			"put": m.put, "put again": m.put, "look": m.look, "reopen": m.reopen, "rebuild": m.rebuild, "": m.check,
+			"put": m.put, "put again": m.put, "note": m.note, "look": m.look, "reopen": m.reopen, "rebuild": m.rebuild, "": m.check,
 		})
 	})
 }

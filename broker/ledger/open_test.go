@@ -162,6 +162,6 @@ func TestDamagedFile(t *testing.T) {
 	require.Greater(t, refused, 4)
 	require.NoError(t, os.WriteFile(file, whole[:len(whole)/2], 0o600))
 	e := entry("a", 7)
-	require.NoError(t, ledger.Rebuild(d, []*ledger.Entry{&e}))
+	require.NoError(t, ledger.Rebuild(d, []*ledger.Entry{&e}, nil))
 	require.Equal(t, []ledger.Entry{e}, secrets(t, opened(t, d), ""))
 }

@@ -78,15 +78,15 @@ func kept(t testing.TB, d *durable.Mem, want map[secret.Name]uint64) {
 // time too, and where there was none or one that cannot be read.
 func TestRebuild(t *testing.T) {
 	d := holding(t)
-	require.NoError(t, ledger.Rebuild(d, entries(2)))
+	require.NoError(t, ledger.Rebuild(d, entries(2), nil))
 	got, err := versions(t, d)
 	require.NoError(t, err)
 	require.Equal(t, fresh, got)
-	require.NoError(t, ledger.Rebuild(d, entries(3)))
+	require.NoError(t, ledger.Rebuild(d, entries(3), nil))
 	kept(t, d, fresh)
 
 	d = durable.NewMem()
-	require.NoError(t, ledger.Rebuild(d, entries(2)))
+	require.NoError(t, ledger.Rebuild(d, entries(2), nil))
 	_, err = d.Stat(keptName)
 	require.Error(t, err, "there was none to keep")
 	got, err = versions(t, d)
@@ -96,7 +96,7 @@ func TestRebuild(t *testing.T) {
 	d = durable.NewMem()
 	require.NoError(t, durable.WriteFile(d, ledger.Name, []byte("text"), 0o600))
 	require.NoError(t, durable.WriteFile(d, ledger.Name+".new", []byte("text"), 0o600))
-	require.NoError(t, ledger.Rebuild(d, nil))
+	require.NoError(t, ledger.Rebuild(d, nil, nil))
 	got, err = versions(t, d)
 	require.NoError(t, err)
 	require.Empty(t, got)
@@ -113,7 +113,7 @@ func TestRebuildCrash(t *testing.T) {
 	for k := 0; ; k++ {
 		d := holding(t)
 		hook, crashed := hooked(d, k, false)
-		err := ledger.Rebuild(hook, entries(2))
+		err := ledger.Rebuild(hook, entries(2), nil)
 		require.Equal(t, *crashed, err != nil)
 		for image := range d.Images(50, seeded(uint64(k))) {
 			images++
@@ -130,7 +130,7 @@ func TestRebuildCrash(t *testing.T) {
 				require.NoError(t, err, "operation %d", k)
 				require.Contains(t, []map[secret.Name]uint64{old, fresh}, got, "operation %d", k)
 			}
-			require.NoError(t, ledger.Rebuild(image, entries(2)))
+			require.NoError(t, ledger.Rebuild(image, entries(2), nil))
 			again, err := versions(t, image)
 			require.NoError(t, err)
 			require.Equal(t, fresh, again)
@@ -150,7 +150,7 @@ func TestRebuildFault(t *testing.T) {
 	for k := 0; ; k++ {
 		d := holding(t)
 		hook, failed := hooked(d, k, true)
-		err := ledger.Rebuild(hook, entries(2))
+		err := ledger.Rebuild(hook, entries(2), nil)
 		if !*failed {
 			require.NoError(t, err)
 			break
@@ -195,7 +195,7 @@ func TestLyingRename(t *testing.T) {
 	d := holding(t)
 	require.NoError(t, ledger.Rebuild(&durable.Hook{Disk: d, Before: func(op durable.Op) durable.Verdict {
 		return durable.Verdict{Skip: op.Kind == durable.OpSyncDir}
-	}}, entries(2)))
+	}}, entries(2), nil))
 	lost := 0
 	for image := range d.Images(50, seeded(1)) {
 		if got, err := versions(t, image); err != nil || got["a"] != 2 {
@@ -213,7 +213,7 @@ func TestBefore(t *testing.T) {
 	for k := 1; ; k++ {
 		d := holding(t)
 		hook, failed := hooked(d, k, false)
-		err := ledger.Rebuild(hook, entries(2))
+		err := ledger.Rebuild(hook, entries(2), nil)
 		if _, absent := ledger.Open(d); errors.Is(absent, ledger.ErrAbsent) {
 			moved = true
 			l, err := ledger.Before(d)

@@ -18,7 +18,7 @@ type recent struct {
 }
 
 // Current returns the version a lease on the secret gets, [ErrNoEntry] when
-// there is no such secret.
+// there is no such secret and [ErrEnded], beside the version, when that is dead.
 func (l *Ledger) Current(name secret.Name) (uint64, error) {
 	l.recent.mu.RLock()
 	version, ok := l.recent.current[name]
@@ -30,6 +30,9 @@ func (l *Ledger) Current(name secret.Name) (uint64, error) {
 	e, err := l.Get(name)
 	if err != nil {
 		return 0, err
+	}
+	if e.Versions[e.Current].Ended {
+		return e.Current, ErrEnded
 	}
 	l.recent.remember(name, e.Current, writes)
 	return e.Current, nil

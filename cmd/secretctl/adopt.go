@@ -14,7 +14,10 @@ func adoptCommand(w *world) *cobra.Command {
 		Short: "take a version file that was changed outside",
 		Long: `Takes the version files of a secret as they lie in the vault now. A file that
 was changed behind the broker's back is not served until it has been adopted:
-adopt it only when you know who changed it.`,
+adopt it only when you know who changed it.
+
+Of a secret that the config has a ref of, it takes over at once the value that
+lies there now.`,
 		Example:           "  secretctl adopt openai/api-key",
 		Args:              takes("NAME"),
 		ValidArgsFunction: completeName(w),

@@ -24,8 +24,8 @@ asked of the broker, and read from the disk when none runs.
 --json prints the log's own lines.
 
 Events: init, start, stop, connect, lease, renew, release, expire, undelivered,
-revoke, kill, resume, set, rm, rollback, adopt, recover, reload, read,
-fingerprint, clock-step, repair, prune, dropped.`
+revoke, kill, resume, set, rm, mv, rollback, adopt, rotate, identity, recover,
+reload, read, fingerprint, clock-step, repair, prune, dropped.`
 
 func auditCommand(w *world) *cobra.Command {
 	a := &auditing{w: w}
@@ -58,7 +58,7 @@ func auditCommand(w *world) *cobra.Command {
 // events are the events of the log, as --event wants them.
 var events = []string{
 	"init", "start", "stop", "connect", "lease", "renew", "release", "expire", "undelivered", "revoke", "kill", "resume",
-	"set", "rm", "rollback", "adopt", "recover", "reload", "read", "fingerprint", "clock-step", "repair", "prune", "dropped",
+	"set", "rm", "mv", "rollback", "adopt", "rotate", "identity", "recover", "reload", "read", "fingerprint", "clock-step", "repair", "prune", "dropped",
 }
 
 // auditing is what audit was asked for, and how far it has come.

@@ -21,6 +21,7 @@ import (
 // brokerProcess is a broker that a test runs, one at a time.
 type brokerProcess struct {
 	as    *syscall.Credential // nil: who runs the test
+	name  string              // of the program, see TestMain; "": secretctl
 	cmd   *exec.Cmd           // nil: none
 	log   string
 	from  int64 // where in the log it began
@@ -42,6 +43,9 @@ func (b *brokerProcess) start(log string, env []string, args ...string) error {
 		return err
 	}
 	cmd := exec.Command(filepath.Join(stageDir, "secretctl"), append([]string{"serve"}, args...)...)
+	if b.name != "" {
+		cmd.Args[0] = b.name
+	}
 	cmd.Stderr, cmd.Env, cmd.Dir = f, env, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: b.as}
 	if err := cmd.Start(); err != nil {
@@ -118,6 +122,13 @@ type testHome struct {
 
 // newTestHome makes a home and starts a broker on it.
 func newTestHome(t testing.TB) *testHome {
+	h := madeTestHome(t)
+	h.serve()
+	return h
+}
+
+// madeTestHome makes a home on which there is no broker yet.
+func madeTestHome(t testing.TB) *testHome {
 	dir := canary.Dir(t)
 	h := &testHome{t: t, dir: dir, env: []string{
 		"SECRETCTL_HOME=" + filepath.Join(dir, "home"), "HOME=/no-home", "PATH=/usr/bin:/bin", "TERM=xterm",
@@ -125,8 +136,12 @@ func newTestHome(t testing.TB) *testHome {
 	}}
 	t.Cleanup(h.broker.kill)
 	h.run("", "init")
-	require.NoError(t, h.broker.start(filepath.Join(dir, "serve.log"), h.env))
 	return h
+}
+
+// serve starts a broker on the home.
+func (h *testHome) serve() {
+	require.NoError(h.t, h.broker.start(filepath.Join(h.dir, "serve.log"), h.env))
 }
 
 // command prepares a command on the home.

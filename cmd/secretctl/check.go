@@ -10,16 +10,18 @@ import (
 
 	"secretctl/broker"
 	"secretctl/broker/config"
+	"secretctl/broker/durable"
 	"secretctl/broker/grant"
 )
 
 const checkHelp = `Reads secretctl.toml strictly and says everything that is wrong with it, with
-lines and what would be right. No broker is needed.
+lines and what would be right; and whether what opens the vault is there. No
+broker is needed.
 
 With AGENT and SECRET it asks the broker what would be decided now, and by which
 rule. DOOR is "value" unless given.
 
-Exit codes: 1 the config has a mistake, 3 the agent would be denied.`
+Exit codes: 1 there is a mistake, 3 the agent would be denied.`
 
 func checkCommand(w *world) *cobra.Command {
 	var asJSON bool
@@ -88,6 +90,9 @@ func (w *world) checkConfig(asJSON bool) error {
 		if err == nil {
 			report.Agents, report.Grants, report.Warnings = len(cfg.Agents), len(cfg.Policy.Rules()), mistakes(cfg.Warnings)
 		}
+		if err == nil {
+			err = w.identityWorks(h, disk, cfg)
+		}
 		return errors.Join(w.printJSON(report), err)
 	}
 	if err != nil {
@@ -97,7 +102,22 @@ func (w *world) checkConfig(asJSON bool) error {
 		w.say("warning: %v", warning)
 		w.hint(warning.Remedy)
 	}
-	return w.printf("%s is right: %s, %s\n", shown(h.configPath()), counted(len(cfg.Agents), "agent"), counted(len(cfg.Policy.Rules()), "grant"))
+	err = w.printf("%s is right: %s, %s\n", shown(h.configPath()), counted(len(cfg.Agents), "agent"), counted(len(cfg.Policy.Rules()), "grant"))
+	return errors.Join(err, w.identityWorks(h, disk, cfg))
+}
+
+// identityWorks reports why no value in the vault will be opened. What systemd
+// gives the broker is not there for whoever types the command, nor is the keyring of
+// another user.
+func (w *world) identityWorks(h home, disk durable.Disk, cfg *config.Config) error {
+	vault := w.embedded(disk, cfg, nil)
+	if vault.IsCredential() && w.getenv("CREDENTIALS_DIRECTORY") == "" {
+		return nil
+	}
+	if vault.InKeyring() && h.checkOwner() != nil {
+		return nil
+	}
+	return h.checkIdentity(vault)
 }
 
 func counted(n int, what string) string {

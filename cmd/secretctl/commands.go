@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,14 +11,48 @@ import (
 var groups = [...]struct{ id, title string }{
 	{"run", "The broker:"},
 	{"secrets", "Secrets:"},
+	{"rotation", "Replacing them:"},
 	{"plaintext", "Out of plaintext:"},
 	{"leases", "Who holds what, and ending it:"},
 	{"tools", "Tools that ask by themselves:"},
 	{"record", "What happened, and what would:"},
 }
 
-// rootCommand is the tree of all commands.
+// command is one of the root's commands, and how it is made.
+type command struct {
+	name, group string
+	make        func(w *world) *cobra.Command
+}
+
+// commands are the commands of the root by their names, each in its group of
+// the help.
+var commands = [...]command{
+	{"init", "run", initCommand}, {"serve", "run", serveCommand}, {"reload", "run", reloadCommand},
+	{"status", "run", statusCommand}, {"identity", "run", identityCommand}, {"recover", "run", recoverCommand}, {"service", "run", serviceCommand},
+
+	{"set", "secrets", setCommand}, {"get", "secrets", getCommand}, {"run", "secrets", runCommand}, {"ls", "secrets", lsCommand},
+	{"rm", "secrets", rmCommand}, {"versions", "secrets", versionsCommand}, {"rollback", "secrets", rollbackCommand},
+	{"adopt", "secrets", adoptCommand}, {"mv", "secrets", mvCommand}, {"watch", "secrets", watchCommand},
+
+	{"rotate", "rotation", rotateCommand}, {"providers", "rotation", providersCommand},
+
+	{"import", "plaintext", importCommand}, {"scan", "plaintext", scanCommand}, {"redact", "plaintext", redactCommand},
+
+	{"leases", "leases", leasesCommand}, {"revoke", "leases", revokeCommand}, {"kill", "leases", killCommand},
+	{"resume", "leases", resumeCommand},
+
+	{"openclaw", "tools", openclawCommand}, {"helper", "tools", helperCommand}, {"hook", "tools", hookCommand},
+
+	{"audit", "record", auditCommand}, {"check", "record", checkCommand}, {"demo", "record", demoCommand},
+
+	{"version", "", versionCommand}, {"completion", "", completionCommand}, {asUserCommand, "", importAsUserCommand},
+}
+
+// rootCommand is the tree of all commands, or, where the first argument names
+// one, the root and that one: making the others takes longer than most of them
+// run.
 func rootCommand(w *world) *cobra.Command {
+	var version bool
 	root := &cobra.Command{
 		Use:           "secretctl",
 		Short:         "a secrets broker for AI agents",
@@ -26,7 +61,10 @@ func rootCommand(w *world) *cobra.Command {
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
+			switch {
+			case version && len(args) == 0:
+				return w.printOwnVersion()
+			case len(args) == 0:
 				return c.Help()
 			}
 			return unknownCommand(c, args[0])
@@ -37,26 +75,21 @@ func rootCommand(w *world) *cobra.Command {
 	root.SetOut(w.stdout)
 	root.SetErr(w.stderr)
 	root.SetFlagErrorFunc(badFlag)
+	root.Flags().BoolVar(&version, "version", false, "say which version this is")
 	root.SetHelpCommand(helpCommand())
 	for _, g := range groups {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 	}
-	grouped(root, "run", initCommand(w), serveCommand(w), statusCommand(w), recoverCommand(w), serviceCommand(w))
-	grouped(root, "secrets", setCommand(w), getCommand(w), runCommand(w), lsCommand(w), rmCommand(w), versionsCommand(w),
-		rollbackCommand(w), adoptCommand(w), watchCommand(w))
-	grouped(root, "plaintext", importCommand(w), scanCommand(w), redactCommand(w))
-	grouped(root, "leases", leasesCommand(w), revokeCommand(w), killCommand(w), resumeCommand(w))
-	grouped(root, "tools", openclawCommand(w), helperCommand(w), hookCommand(w))
-	grouped(root, "record", auditCommand(w), checkCommand(w), demoCommand(w))
-	root.AddCommand(versionCommand(w), completionCommand(), importAsUserCommand())
-	return root
-}
-
-func grouped(root *cobra.Command, group string, commands ...*cobra.Command) {
-	for _, c := range commands {
-		c.GroupID = group
+	wanted := commands[:]
+	if i := slices.IndexFunc(wanted, func(c command) bool { return len(w.args) > 0 && c.name == w.args[0] }); i >= 0 {
+		wanted = wanted[i : i+1]
 	}
-	root.AddCommand(commands...)
+	for _, c := range wanted {
+		made := c.make(w)
+		made.GroupID = c.group
+		root.AddCommand(made)
+	}
+	return root
 }
 
 const rootHelp = `secretctl holds secrets and hands an AI agent only what a grant allows, for as

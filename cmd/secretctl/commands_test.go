@@ -36,6 +36,19 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 	visit(rootCommand(&world{}))
 }
 
+// TestTheCommandAskedForIsMade: a run makes the command that it is asked for,
+// under the name it is listed with, and all of them when it is asked for none.
+func TestTheCommandAskedForIsMade(t *testing.T) {
+	for _, c := range commands {
+		made := rootCommand(&world{args: []string{c.name, "--help"}}).Commands()
+		require.Len(t, made, 1, c.name)
+		require.Equal(t, c.name, made[0].Name())
+	}
+	for _, args := range [][]string{nil, {"help", "get"}, {"--version"}, {"__complete", "ge"}, {"gett"}} {
+		require.Len(t, rootCommand(&world{args: args}).Commands(), len(commands), "%q", args)
+	}
+}
+
 // TestWhatListsHasJSON: every command that lists or reports prints JSON too.
 func TestWhatListsHasJSON(t *testing.T) {
 	root := rootCommand(&world{})

@@ -9,7 +9,7 @@ import (
 	"secretctl/broker"
 )
 
-func completionCommand() *cobra.Command {
+func completionCommand(*world) *cobra.Command {
 	return &cobra.Command{
 		Use:       "completion bash|zsh|fish",
 		Short:     "print the completion script of a shell",
@@ -38,7 +38,7 @@ const completionTime = time.Second
 // that does not answer offers none.
 func completeName(w *world) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return func(c *cobra.Command, args []string, begun string) (names []string, _ cobra.ShellCompDirective) {
-		if len(args) > 0 && c.Name() != "watch" {
+		if len(args) > 0 && c.Name() != "watch" && c.Name() != "rotate" {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		ctx, stop := context.WithTimeout(c.Context(), completionTime)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"os/signal"
 	"strings"
@@ -33,7 +34,15 @@ func demoCommand(w *world) *cobra.Command {
 			ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			context.AfterFunc(ctx, stop) // so that a second signal ends it at once
-			return w.demo(ctx)
+			// A reader that goes away is told of by the write, so that all is removed.
+			pipe := make(chan os.Signal, 1)
+			signal.Notify(pipe, syscall.SIGPIPE)
+			defer signal.Stop(pipe)
+			err := w.demo(ctx)
+			if errors.Is(err, syscall.EPIPE) {
+				return exitAnswer(128 + int(syscall.SIGPIPE))
+			}
+			return err
 		},
 	}
 }
@@ -44,6 +53,9 @@ func (w *world) demo(ctx context.Context) (err error) {
 		return fmt.Errorf("setting up the demo: %w", err)
 	}
 	defer func() { err = errors.Join(err, d.clear()) }()
+	if d.host, err = d.startHost(ctx); err != nil {
+		return fmt.Errorf("setting up the demo: %w", err)
+	}
 	began := w.clock.Now().Boot
 	for _, a := range d.script() {
 		if err := a(ctx); err != nil {
@@ -62,6 +74,7 @@ type act func(ctx context.Context) error
 type step struct {
 	asAgent bool
 	input   string // stdin
+	shown   string // what a person would type; "" for the arguments
 	args    []string
 	exit    int    // how it must end
 	shows   string // what it must print
@@ -71,6 +84,9 @@ type step struct {
 
 // typed is the command line as a person would type it.
 func (d *demo) typed(s step) string {
+	if s.shown != "" {
+		return s.shown
+	}
 	line := "secretctl " + strings.Join(s.args, " ")
 	if s.home != "" {
 		line = "SECRETCTL_HOME=" + s.home + " " + line

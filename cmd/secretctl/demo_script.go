@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 )
 
 // The cast.
@@ -30,11 +31,32 @@ deny = true
 
 [secret."openai/api-key"]
 max_age = "30d"
+
+[secret."weather/api-key"]
+rotate = { provider = "generate" }
 `
 
 // script is what happens in the demo, in this order.
 func (d *demo) script() []act {
-	copied := filepath.Join(d.dir, "copy")
+	acts := slices.Concat(d.beginning(), []act{
+		d.tell("A secret is replaced. The old one stays for those who hold it; a schedule would do the same each month."),
+		d.run(step{asAgent: true, args: []string{"get", "weather/api-key"}, shows: demoWeather}),
+		d.run(step{args: []string{"rotate", "weather/api-key"}, shows: "retiring"}),
+		d.run(step{asAgent: true, args: []string{"get", "weather/api-key"}, hides: demoWeather}),
+	})
+	if d.host != nil {
+		acts = append(acts, d.rotateKey()...)
+	} else {
+		acts = append(acts, d.tell("(Where there is an sshd, the demo replaces an SSH key on it. Here is none that lets this user in.)"))
+	}
+	return slices.Concat(acts, []act{
+		d.tell("Each has an age, and some a limit and a next time."),
+		d.run(step{args: []string{"ls"}, shows: "[..........] 30d"}),
+	}, d.end())
+}
+
+// beginning is what happens first.
+func (d *demo) beginning() []act {
 	return []act{
 		d.tell("The broker's directory: an identity, a vault, a config, a log."),
 		d.showHome,
@@ -70,7 +92,13 @@ func (d *demo) script() []act {
 		d.run(step{asAgent: true, args: []string{"get", "openai/api-key"}, exit: exitKilled, hides: demoKey}),
 		d.run(step{args: []string{"resume"}, shows: "the kill switch is off"}),
 		d.run(step{asAgent: true, args: []string{"get", "openai/api-key"}, shows: demoKey + "\n"}),
+	}
+}
 
+// end is what happens last.
+func (d *demo) end() []act {
+	copied := filepath.Join(d.dir, "copy")
+	return []act{
 		d.tell("What happened. A record is on the disk before a secret leaves."),
 		d.run(step{args: []string{"audit"}, shows: "deny", hides: demoKey}),
 		d.run(step{args: []string{"audit", "verify"}, shows: "the log is what was written"}),

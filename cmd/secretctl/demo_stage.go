@@ -28,6 +28,7 @@ type demo struct {
 	agent  *syscall.Credential // nil: the agent is this user
 	env    []string
 
+	host   *demoHost // nil: there is no sshd here
 	broker *exec.Cmd // nil: none runs
 	said   sync.WaitGroup
 }
@@ -82,7 +83,11 @@ func (d *demo) clear() error {
 		d.said.Wait()
 		_ = d.broker.Wait()
 	}
-	return os.RemoveAll(d.dir)
+	var err error
+	if d.host != nil {
+		err = d.host.stop()
+	}
+	return errors.Join(err, os.RemoveAll(d.dir))
 }
 
 // configure writes the config and shows it.
@@ -92,6 +97,9 @@ func (d *demo) configure(context.Context) error {
 		uid = d.agent.Uid
 	}
 	text := fmt.Sprintf(demoConfig, uid)
+	if d.host != nil {
+		text += d.host.config()
+	}
 	if err := os.WriteFile(d.home.configPath(), []byte(text), 0o600); err != nil {
 		return err
 	}

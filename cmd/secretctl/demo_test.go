@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -21,6 +22,30 @@ func TestDemoAsOneUser(t *testing.T) {
 	out := showDemo(t, &syscall.Credential{Uid: 54321, Gid: 54321})
 	require.Contains(t, out, "secretctl: mode same-user: ")
 	require.Contains(t, out, "aiagent$ secretctl get openai/billing-key --as-agent\n")
+}
+
+// TestDemoWithoutReader: who looks at the beginning alone leaves nothing behind.
+func TestDemoWithoutReader(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), filepath.Join(stageDir, "secretctl"), "demo")
+	cmd.Env, cmd.Dir = []string{"PATH=/usr/bin:/bin", "GORACE=atexit_sleep_ms=10"}, "/"
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	r, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	var shown []byte
+	place := regexp.MustCompile(`/tmp/secretctl-demo\d+`)
+	for piece := make([]byte, 512); !place.Match(shown); {
+		n, err := r.Read(piece)
+		require.NoError(t, err)
+		shown = append(shown, piece[:n]...)
+	}
+	require.NoError(t, r.Close())
+	var exit *exec.ExitError
+	require.ErrorAs(t, cmd.Wait(), &exit)
+	require.Equal(t, 128+int(syscall.SIGPIPE), exit.ExitCode())
+	require.Empty(t, stderr.String())
+	require.NoDirExists(t, string(place.Find(shown)))
 }
 
 // showDemo runs the demo and returns what it shows.

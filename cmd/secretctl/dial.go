@@ -117,7 +117,7 @@ func (w *world) askAsAgent(ctx context.Context, fn asking) error {
 		err := on(ctx, path, h.named, broker.AgentSocket, fn)
 		switch {
 		case errors.Is(err, fs.ErrPermission):
-			closed = hinted(err, "the owner can let this user pass: secretctl serve says where")
+			closed = err
 		case !errors.Is(err, sock.ErrNotRunning):
 			return err
 		}
@@ -139,6 +139,8 @@ func on(ctx context.Context, path string, sticky bool, s broker.Socket, fn askin
 	c, err := broker.Dial(ctx, path, sock.DialOptions{AllowSticky: sticky})
 	if errors.Is(err, sock.ErrNotRunning) {
 		return notRunning(path)
+	} else if errors.Is(err, fs.ErrPermission) {
+		return hinted(err, "the owner can let this user pass: secretctl serve says where")
 	} else if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"secretctl/broker"
 	"secretctl/broker/config"
+	"secretctl/providers"
 	"secretctl/sock"
 )
 
@@ -87,6 +88,7 @@ func hintOf(err error) string {
 	var usage *usageError
 	var own *hintedError
 	var told *broker.Error
+	var store *providers.StoreError
 	switch {
 	case errors.As(err, &usage) && usage.hint != "":
 		return usage.hint
@@ -98,6 +100,8 @@ func hintOf(err error) string {
 		return own.hint
 	case errors.As(err, &told):
 		return told.Hint
+	case errors.As(err, &store):
+		return store.Remedy
 	}
 	return ""
 }

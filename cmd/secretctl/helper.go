@@ -8,12 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"secretctl/broker"
+	"secretctl/broker/grant"
 	"secretctl/broker/secret"
 	"secretctl/cmd/secretctl/settings"
 )
@@ -96,9 +98,35 @@ func (h *helping) run(w *world, c *cobra.Command, args []string) error {
 		return err
 	}
 	if h.install {
-		return h.edit(w, name)
+		if err := h.edit(w, name); err != nil {
+			return err
+		}
+		w.warnUnhelpful(c.Context(), name)
+		return nil
 	}
 	return w.help(c.Context(), name)
+}
+
+// warnUnhelpful says why a helper that was installed will not get its key, as the
+// tool would not. It leases nothing.
+func (w *world) warnUnhelpful(ctx context.Context, name secret.Name) {
+	var may []broker.Available
+	err := w.asAgent(ctx, func(client *broker.Client) (err error) {
+		may, err = client.Available(ctx)
+		return err
+	})
+	if err != nil {
+		w.say("warning: the helper will not get the key as things are: %v", err)
+		w.hint(hintOf(err))
+		return
+	}
+	for _, a := range may {
+		if a.Name == string(name) && slices.Contains(a.Doors, grant.DoorValue) {
+			return
+		}
+	}
+	w.say("warning: the helper will not get the key as things are: this user is not granted %s, or there is no such secret", name)
+	w.hint(fmt.Sprintf("the owner types: secretctl check AGENT %s", name))
 }
 
 // help prints a key as the tools want it: one word of printable ASCII.

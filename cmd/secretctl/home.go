@@ -11,7 +11,6 @@ import (
 	"secretctl/broker"
 	"secretctl/broker/config"
 	"secretctl/broker/durable"
-	"secretctl/providers"
 	"secretctl/providers/age"
 	"secretctl/sock"
 )
@@ -111,10 +110,15 @@ func (h home) load(disk durable.Disk) (*config.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the config: %w", err)
 	}
-	return config.Parse(h.configPath(), text)
+	return parseOptions().Parse(h.configPath(), text)
 }
 
-// stores are the stores of a home, by their name in the config.
-func stores(disk durable.Disk) map[string]providers.Store {
-	return map[string]providers.Store{"age": age.New(disk, "vault")}
+// checkIdentity reports why no value in the vault will be opened.
+func (h home) checkIdentity(vault *age.Store) error {
+	err := vault.CheckIdentity()
+	if errors.Is(err, fs.ErrNotExist) {
+		path := filepath.Join(h.dir, age.IdentityFile)
+		return hinted(fmt.Errorf("%s is missing: no value in the vault can be opened", path), "put your copy of it there, and chmod 600 "+path)
+	}
+	return err
 }

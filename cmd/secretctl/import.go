@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,10 +29,15 @@ is; the keys themselves should be replaced at their services.
 A file must be yours, and be the file itself. With --user, which needs root,
 files of another user are opened and rewritten by a process that has become that
 user for good; a secret that is there already with another value is then updated
-only where --map names it, since that user decides what is in those files.
+only where --map names it, since that user decides what is in those files. So is
+one made that another agent is granted.
 
 It can be run again after a crash, or when a file has new secrets in it.
---undo writes the values back into the files.`
+--undo writes the values back into the files.
+
+With --sops the files are those of SOPS, whose key is sealed to age: what is
+encrypted in them goes in, once the MAC over all of it is right, and the files
+stay as they are. db: password: becomes db/password.`
 
 func importCommand(w *world) *cobra.Command {
 	m := importing{w: w}
@@ -43,7 +49,7 @@ func importCommand(w *world) *cobra.Command {
 			"  sudo secretctl import --user aiagent /home/aiagent/.openclaw/.env\n  secretctl import --undo .env",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usage(c, "import needs FILE")
+				return importNothing(c)
 			}
 			return nil
 		},
@@ -63,8 +69,35 @@ func importCommand(w *world) *cobra.Command {
 	f.BoolVar(&m.undo, "undo", false, "write the values back into the files")
 	f.StringVar(&m.user, "user", "", "whose files they are, if not yours (root only)")
 	f.StringVar(&m.store, "store", "", "where the values are to rest; by default where the config says, or age")
+	f.BoolVar(&m.sops, "sops", false, "they are files of SOPS: dotenv, .yaml or .json, sealed to age")
+	f.StringVar(&m.identity, "identity", "", "with --sops: the file with the age identities that open them; by default that of sops")
 	jsonFlag(c, &m.json)
 	return c
+}
+
+// importNothing says which files there are to import.
+func importNothing(c *cobra.Command) error {
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	found, err := filepath.Glob(".env*")
+	found = slices.DeleteFunc(found, func(name string) bool { return !regular(name) || strings.Contains(name, "example") })
+	if err != nil || len(found) == 0 {
+		return &usageError{pathOf(c), "import needs FILE: there is no .env file in " + dir, findPlaintext}
+	}
+	for i := range found {
+		found[i] = shellWord(found[i])
+	}
+	return &usageError{pathOf(c), "import needs FILE", "secretctl import --dry-run " + strings.Join(found, " ")}
+}
+
+// findPlaintext is the hint for somebody who does not know where it is.
+const findPlaintext = "secretctl scan says which files in your home have secrets in them"
+
+func regular(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // importing is what import was asked for.
@@ -75,12 +108,17 @@ type importing struct {
 	paths                    []string // absolute
 	user, store              string
 	dryRun, keep, undo, json bool
+	sops                     bool
+	identity                 string // the file with those that open what sops made
 }
 
 const ownNames = "names that begin with own/ are the broker's own, and nobody gets them back"
 
 // parse reads the arguments. None is repeated in a message that may be a value.
 func (m *importing) parse(c *cobra.Command, args []string) error {
+	if err := m.parseSOPS(c); err != nil {
+		return err
+	}
 	for _, flag := range []string{"prefix", "map", "all", "keep", "store"} {
 		if m.undo && c.Flags().Changed(flag) {
 			return usage(c, "--undo does not go with --%s", flag)
@@ -127,6 +165,9 @@ func (m *importing) parse(c *cobra.Command, args []string) error {
 }
 
 func (m *importing) run(ctx context.Context) (err error) {
+	if m.sops {
+		return m.runSOPS(ctx)
+	}
 	files, err := m.open(ctx)
 	if err != nil {
 		return err
@@ -151,6 +192,9 @@ func (m *importing) run(ctx context.Context) (err error) {
 		return err
 	}
 	for _, p := range plans {
+		if m.keep {
+			break // nothing will be replaced
+		}
 		if err := p.replace(); err != nil {
 			return err
 		}
@@ -185,7 +229,7 @@ var testOnlyStep func(name string)
 // plans reads the files and decides what becomes of their entries. On an error it
 // returns what it has read.
 func (m *importing) plans(files envFiles) (plans []*plan, err error) {
-	progress := m.w.progress(len(m.paths), "read")
+	progress := m.w.progress(len(m.paths), "files read")
 	defer progress.end()
 	for _, path := range m.paths {
 		content, err := files.open(path)
@@ -201,6 +245,10 @@ func (m *importing) plans(files envFiles) (plans []*plan, err error) {
 			}
 			return plans, err
 		}
+		if format := f.Foreign(); format != "" && !m.undo {
+			f.Clear()
+			return plans, foreign(path, format)
+		}
 		var p *plan
 		if m.undo {
 			p = references(path, f)
@@ -212,6 +260,12 @@ func (m *importing) plans(files envFiles) (plans []*plan, err error) {
 		progress.step()
 	}
 	return plans, nil
+}
+
+// foreign refuses a file whose readers do not know references.
+func foreign(path, format string) error {
+	return hinted(fmt.Errorf("%s is %s, and import reads .env files, of KEY=value: nothing was changed", path, format),
+		"put each value in with secretctl set NAME, or write them into a .env file and import that; OpenClaw's config: secretctl openclaw migrate")
 }
 
 // checkMaps refuses a --map that is of no key in any file: it is a mistake.
@@ -245,7 +299,7 @@ func (m *importing) take(ctx context.Context, plans []*plan) error {
 		if err := m.pass(ctx, client, moves, true); err != nil {
 			return err
 		}
-		if err := m.checkUpdates(moves); err != nil || m.dryRun {
+		if err := errors.Join(m.checkUpdates(moves), m.checkOthers(moves)); err != nil || m.dryRun {
 			return err
 		}
 		return m.pass(ctx, client, moves, false)
@@ -316,7 +370,7 @@ func (m *importing) checkUpdates(moves []*move) error {
 // rewrite rewrites the files of which something was taken. One that cannot be
 // does not keep the others from it.
 func (m *importing) rewrite(files envFiles, plans []*plan) (err error) {
-	progress := m.w.progress(len(plans), "rewritten")
+	progress := m.w.progress(len(plans), "files rewritten")
 	defer progress.end()
 	for _, p := range plans {
 		if len(p.takes()) > 0 {
@@ -342,7 +396,7 @@ func (p *plan) rewrite(files envFiles) error {
 
 // search looks for what is left of the values.
 func (m *importing) search(files envFiles, plans []*plan) {
-	progress := m.w.progress(len(plans), "searched for copies")
+	progress := m.w.progress(len(plans), "files searched for copies")
 	defer progress.end()
 	for _, p := range plans {
 		found, err := files.remains(p.path, p.takes())

@@ -65,7 +65,11 @@ func (f *envFile) open() (err error) {
 		if errors.Is(err, syscall.ELOOP) {
 			return hinted(fmt.Errorf("%s is a symbolic link", f.path), "name the file that it leads to")
 		}
-		return fmt.Errorf("opening %s: %w", f.path, reason(err))
+		err = fmt.Errorf("opening %s: %w", f.path, reason(err))
+		if errors.Is(err, fs.ErrNotExist) {
+			err = hinted(err, findPlaintext)
+		}
+		return err
 	}
 	if f.was, err = f.file.Stat(); err != nil {
 		return fmt.Errorf("opening %s: %w", f.path, reason(err))

@@ -17,6 +17,7 @@ import (
 // What becomes of an entry: what the broker says, such as actionUpdated, or one of
 // the others.
 const (
+	actionCreated  = "created"
 	actionUpdated  = "updated"
 	actionLeft     = "left"     // in the file
 	actionRestored = "restored" // to the file, by --undo
@@ -196,7 +197,7 @@ func differ(plans []*plan) error {
 }
 
 // replace has the references written that stand for what is taken, and looks
-// whether they will be read.
+// whether they will be read, and the values put back as they were.
 func (p *plan) replace() error {
 	for i := range p.moves {
 		m := &p.moves[i]
@@ -205,7 +206,8 @@ func (p *plan) replace() error {
 		}
 		spelling, exact := p.file.Spelling(m.index)
 		if !exact {
-			m.why += "; --undo will write the same value in another way"
+			return hinted(fmt.Errorf("%s: line %d: the value of %s is written in more than one way, so that --undo could not put back these bytes", p.path, m.entry.Line, m.entry.Key),
+				"write its line ends, quotes and backslashes all in one way; or take it and leave the file as it is: --keep")
 		}
 		if !p.file.Replace(m.index, dotenv.AppendReference(nil, string(m.name), spelling)) {
 			return hinted(fmt.Errorf("%s: line %d: %s cannot be replaced without changing another entry", p.path, m.entry.Line, m.entry.Key),

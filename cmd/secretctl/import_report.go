@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"secretctl/broker"
+	"secretctl/broker/config"
 	"secretctl/cmd/secretctl/dotenv"
 )
 
@@ -50,6 +51,10 @@ func (m *importing) report(ctx context.Context, plans []*plan) error {
 	}
 	if m.undo {
 		return nil
+	}
+	if m.sops {
+		m.w.say("the files stay as they are: whoever has their key can read them")
+		return m.grant(ctx, plans)
 	}
 	return errors.Join(m.grant(ctx, plans), m.leftovers(plans))
 }
@@ -194,15 +199,7 @@ func importedNames(plans []*plan) (names []string) {
 // agent returns which agent is probably meant: the only one there is, or the one
 // whose files these are; "" when that cannot be told.
 func (m *importing) agent() string {
-	h, err := m.w.home()
-	if err != nil {
-		return ""
-	}
-	disk, err := h.read()
-	if err != nil {
-		return "" // it is another user's to read
-	}
-	cfg, err := h.load(disk)
+	cfg, err := m.config()
 	if err != nil {
 		return ""
 	}
@@ -213,6 +210,19 @@ func (m *importing) agent() string {
 		}
 	}
 	return ""
+}
+
+// config reads the config, if it is this user's to read.
+func (m *importing) config() (*config.Config, error) {
+	h, err := m.w.home()
+	if err != nil {
+		return nil, err
+	}
+	disk, err := h.read()
+	if err != nil {
+		return nil, err
+	}
+	return h.load(disk)
 }
 
 // notGranted returns the names that an agent does not get, as things are.

@@ -13,18 +13,18 @@ import (
 	"secretctl/broker/secret/canary"
 )
 
-// TestImportEveryFile imports the files that the tests of package dotenv have, half
-// of the generated ones unless there is time, with all that is in them, and puts them back: byte for byte where
-// the values are written in one way, and to the same values where not.
+// TestImportEveryFile imports the files that the tests of package dotenv have, a
+// quarter of the generated ones unless there is time, with all that is in them, and puts
+// them back, byte for byte. What could not be put back so is refused.
 func TestImportEveryFile(t *testing.T) {
 	found, err := filepath.Glob("dotenv/testdata/*/*.env")
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, len(found), 150)
 	h := newTestHome(t)
 	dir := canary.Dir(t)
-	exact, other, refused, moved := 0, 0, 0, 0
+	refused, moved := 0, 0
 	for n, path := range found {
-		if n%2 == 0 && strings.Contains(path, "generated") && os.Getenv("SECRETCTL_LONG") == "" {
+		if n%4 != 0 && strings.Contains(path, "generated") && os.Getenv("SECRETCTL_LONG") == "" {
 			continue
 		}
 		before, err := os.ReadFile(path)
@@ -45,16 +45,10 @@ func TestImportEveryFile(t *testing.T) {
 		moved++
 		said, code := h.inside("import", "--undo", file)
 		require.Equal(t, exitOK, code, "%s: %s", path, said)
-		if strings.Contains(out, "in another way") {
-			other++
-			continue
-		}
-		exact++
 		requireContent(t, file, before)
 	}
-	require.Greater(t, exact, 150)
-	t.Logf("%d files: %d moved in; %d came back byte for byte, %d with the same values, %d were refused and stayed as they are",
-		len(found), moved, exact, other, refused)
+	require.Greater(t, moved, 100)
+	t.Logf("%d files: %d moved in and came back byte for byte, %d were refused and stayed as they are", len(found), moved, refused)
 }
 
 // inside runs a command in this process and returns what it prints.

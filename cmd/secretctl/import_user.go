@@ -56,6 +56,32 @@ func (m *importing) uid() (uid uint32, ok bool) {
 	return a.uid, err == nil
 }
 
+// checkOthers keeps a user's file from giving another agent a secret: it would
+// use, and trust, what that user has chosen.
+func (m *importing) checkOthers(moves []*move) error {
+	uid, isUser := m.uid()
+	if m.user == "" || !isUser {
+		return nil
+	}
+	cfg, err := m.config()
+	if err != nil {
+		m.w.say("warning: whether other agents are granted what this makes cannot be told: %v", err)
+		return nil
+	}
+	for _, move := range moves {
+		if _, named := m.choosing.names[move.entry.Key]; named || move.action != actionCreated {
+			continue
+		}
+		for _, a := range cfg.Agents {
+			if _, _, granted := cfg.Policy.Granted(a.Name, move.name); granted && a.UID != uid {
+				return hinted(fmt.Errorf("%s, of %s, would go to %s: it is granted that name, and the file is another user's", move.name, move.entry.Key, a.Name),
+					fmt.Sprintf("if it is meant to: --map %s=%s; else give these names a beginning of their own: --prefix P", move.entry.Key, move.name))
+			}
+		}
+	}
+	return nil
+}
+
 // ownHome returns the home of this process's user, "" when it is not known.
 func ownHome() string {
 	home, _ := os.UserHomeDir()
@@ -182,7 +208,7 @@ func (u *userFiles) close() error {
 	return err
 }
 
-func importAsUserCommand() *cobra.Command {
+func importAsUserCommand(*world) *cobra.Command {
 	return &cobra.Command{
 		Use:     asUserCommand,
 		Short:   "work on files as another user, for import --user",

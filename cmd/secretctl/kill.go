@@ -14,7 +14,8 @@ import (
 )
 
 func killCommand(w *world) *cobra.Command {
-	var asJSON bool
+	var asJSON, upstream bool
+	var agent string
 	c := &cobra.Command{
 		Use:   "kill",
 		Short: "end every lease and hand out nothing more",
@@ -23,17 +24,38 @@ resume, across restarts. It does not ask. It works without a broker too: the
 next one starts killed.
 
 When kill returns 0 it is in force and on the disk. Exit code 1 with "in force,
-but not durable" means that it holds until the broker stops.`,
-		Example: "  secretctl kill",
+but not durable" means that it holds until the broker stops.
+
+--upstream then ends at their services the credentials that agents were ever
+given: what an agent copied is dead too. Each version has a receipt, which says
+whether its service was asked afterwards and refuses it. It needs the broker and
+a provider in the config. It goes on when you interrupt it, and may be repeated.
+
+What was ended is handed out no more, also after resume, until secretctl rotate
+or set makes another version. Exit code 1 when something may still be valid, or
+was ended and its service does not say that it refuses it.`,
+		Example: "  secretctl kill\n  secretctl kill --upstream",
 		Args:    takes(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			err := w.killRunning(c.Context(), asJSON)
-			if _, named := w.namedSocket(); errors.Is(err, sock.ErrNotRunning) && !named {
+			if agent != "" && !upstream {
+				return usage(c, "--agent is of --upstream: the kill switch is everybody's")
+			}
+			report := func(ended int) error { return w.printEnded(asJSON, ended) }
+			if upstream { // the receipts are the answer
+				report = func(ended int) error { w.say("%d leases ended", ended); return nil }
+			}
+			err := w.killRunning(c.Context(), report)
+			if upstream && err == nil {
+				return w.killUpstream(c.Context(), agent, asJSON)
+			}
+			if _, named := w.namedSocket(); errors.Is(err, sock.ErrNotRunning) && !named && !upstream {
 				return w.killOffline(asJSON, err)
 			}
 			return err
 		},
 	}
+	c.Flags().BoolVar(&upstream, "upstream", false, "also end, at their services, what agents were given")
+	c.Flags().StringVar(&agent, "agent", "", "with --upstream: what this agent was given, and no other")
 	jsonFlag(c, &asJSON)
 	return c
 }
@@ -43,7 +65,7 @@ but not durable" means that it holds until the broker stops.`,
 const killTime = 5 * time.Second
 
 // killRunning has the broker turn its kill switch on.
-func (w *world) killRunning(ctx context.Context, asJSON bool) error {
+func (w *world) killRunning(ctx context.Context, report func(ended int) error) error {
 	ctx, stop := context.WithTimeout(ctx, killTime)
 	defer stop()
 	err := w.asOwner(ctx, func(client *broker.Client) error {
@@ -53,7 +75,7 @@ func (w *world) killRunning(ctx context.Context, asJSON bool) error {
 		}
 		w.say("the kill switch is on: nothing is handed out")
 		w.hint("to end it: secretctl resume")
-		return w.printEnded(asJSON, ended)
+		return report(ended)
 	})
 	if err != nil && ctx.Err() != nil {
 		return hinted(fmt.Errorf("the broker has not answered in %v: it is not known whether the kill switch is on", killTime),

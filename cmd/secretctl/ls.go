@@ -89,9 +89,28 @@ func infoRows(all []broker.SecretInfo) (rows [][]cell) {
 		if i.NextRotation != nil {
 			next = i.NextRotation.Local().Format(time.DateTime)
 		}
-		row := cells(i.Name, i.Store, strconv.FormatUint(i.Version, 10), span(seconds(i.AgeSeconds)), used, next, "ok")
-		if i.Overdue {
+		age := span(seconds(i.AgeSeconds))
+		if i.AtLeast {
+			age = "≥ " + age // it was imported, and is older
+		}
+		version := strconv.FormatUint(i.Version, 10)
+		if i.Version == 0 {
+			version, age, used = "-", "-", "-"
+		}
+		row := cells(i.Name, i.Store, version, age, used, next, "ok")
+		switch last := i.LastRotation; {
+		case i.Version == 0:
+			row[len(row)-1] = cell{"not opened yet", ""}
+		case i.Ended: // nothing is handed out
+			row[len(row)-1] = cell{"ended", red}
+		case i.Overdue:
 			row[len(row)-1] = cell{"overdue", red}
+		case i.Suspended:
+			row[len(row)-1] = cell{"suspended", red}
+		case last != nil && last.Error != nil:
+			row[len(row)-1] = cell{last.State, red}
+		case last != nil && last.State == "retiring":
+			row[len(row)-1] = cell{"retiring", ""}
 		}
 		rows = append(rows, row)
 	}

@@ -21,8 +21,8 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == child.KeeperArg {
-		os.Exit(child.Keep())
+	if code, ok := child.Part(os.Args); ok {
+		os.Exit(code)
 	}
 	os.Exit(run(&world{
 		args: os.Args[1:], env: os.LookupEnv, clock: clock.System(),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,12 +9,17 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
+	onepassword "github.com/1password/onepassword-sdk-go"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"secretctl/providers/onepassword/optest"
+	"secretctl/providers/onepassword/source"
 )
 
 // stageDir is a directory that every uid can reach, with a copy of the test
@@ -23,7 +29,7 @@ var stageDir string
 // TestMain is also the main of the processes that scripts start: the test
 // binary under another name.
 func TestMain(m *testing.M) {
-	testscript.Main(staged{m}, map[string]func(){"secretctl": mainEnding, copyName: main, "as": as, "dies": dies})
+	testscript.Main(staged{m}, map[string]func(){"secretctl": mainEnding, "secretctl-onepassword": onepasswordHelper, "op": op, copyName: main, "as": as, "dies": dies, "tried": tried, "hammers": hammers, "uses": uses})
 }
 
 // staged runs the tests with the stage set, and looks for goroutines that were
@@ -61,6 +67,8 @@ func stage() (err error) {
 	}
 	cover := filepath.Join(stageDir, "cover")
 	return errors.Join(os.Chmod(stageDir, 0o755), copyFile(self, filepath.Join(stageDir, "secretctl"), 0o755),
+		os.Symlink("secretctl", filepath.Join(stageDir, "uses")), os.Symlink("secretctl", filepath.Join(stageDir, "secretctl-onepassword")),
+		os.Symlink("secretctl", filepath.Join(stageDir, "op")),
 		os.Mkdir(cover, 0o755), os.Chmod(cover, 0o777))
 }
 
@@ -77,6 +85,25 @@ func mainEnding() {
 	}
 	main()
 }
+
+// onepasswordHelper is the helper of the 1Password store, with an account in a
+// file: it gets no environment, but the token names it.
+func onepasswordHelper() {
+	err := source.Serve(&source.Source{Connect: func(ctx context.Context, token string) (*onepassword.Client, error) {
+		path, ok := strings.CutPrefix(token, "fake:")
+		if !ok {
+			return new(optest.Account).Connect(ctx, token)
+		}
+		return (&optest.Account{Path: path, Token: token}).Connect(ctx, token)
+	}})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// op is 1Password's program of that name.
+func op() { os.Exit(optest.Op(os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr)) }
 
 // as becomes another user for good and runs a command: as UID CMD ARGS….
 func as() {

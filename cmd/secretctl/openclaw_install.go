@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"io/fs"
 	"os"
@@ -17,7 +18,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"text/template"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -304,14 +304,12 @@ func (i *installing) printOne(w *world, what string) error {
 		}
 		return w.printf("secrets: {\n  providers: {\n    %s: %s\n  }\n}\n", openclaw.ProviderAlias, block)
 	}
-	text := openclawSystemd
-	if what == "launchd" {
-		text = openclawLaunchd
-	}
-	return i.printUnit(w, text, copied)
+	return i.printUnit(w, what == "launchd", copied)
 }
 
-func (i *installing) printUnit(w *world, text, copied string) error {
+// printUnit fills in a unit. It does without text/template, which calls methods
+// by their names: with it, the linker keeps each method of everything.
+func (i *installing) printUnit(w *world, launchd bool, copied string) error {
 	path := i.path(w)
 	command, err := i.findCommand(path)
 	if err != nil {
@@ -319,14 +317,20 @@ func (i *installing) printUnit(w *world, text, copied string) error {
 		w.hint(hintOf(err))
 		command = "openclaw"
 	}
-	t, err := template.New("unit").Parse(text)
-	if err != nil {
-		return err
+	unit, name, variable, escape := openclawSystemd, " %s", "\nEnvironment=\"SECRETCTL_SOCKET=%s\"", strings.Clone
+	if launchd {
+		unit, name, escape = openclawLaunchd, "\n\t\t<string>%s</string>", html.EscapeString
+		variable = "\n\t\t<key>SECRETCTL_SOCKET</key>\n\t\t<string>%s</string>"
 	}
-	return t.Execute(w.stdout, struct {
-		Copy, OpenClaw, Path, Socket string
-		Names                        []string
-	}{copied, command, pathFor(command, path), i.socket, i.watched()})
+	var names, socket string
+	for _, n := range i.watched() {
+		names += fmt.Sprintf(name, escape(n))
+	}
+	if i.socket != "" {
+		socket = fmt.Sprintf(variable, escape(i.socket))
+	}
+	return w.printf("%s", strings.NewReplacer("{copy}", escape(copied), "{openclaw}", escape(command),
+		"{path}", escape(pathFor(command, path)), "{names}", names, "{socket}", socket).Replace(unit))
 }
 
 // pathFor is the PATH of a unit: where openclaw is, where node is, and the rest.

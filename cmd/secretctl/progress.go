@@ -22,7 +22,7 @@ func (w *world) progress(of int, what string) *progress {
 // step says that one more is done.
 func (p *progress) step() {
 	if p.done++; p.shown {
-		fmt.Fprintf(p.w.stderr, "\r\x1b[Ksecretctl: %d of %d files %s", p.done, p.of, p.what)
+		fmt.Fprintf(p.w.stderr, "\r\x1b[Ksecretctl: %d of %d %s", p.done, p.of, p.what)
 	}
 }
 

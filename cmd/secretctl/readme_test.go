@@ -21,6 +21,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"secretctl/broker"
+	"secretctl/providers/keychain/keychaintest"
+	"secretctl/providers/servertest"
+	"secretctl/providers/ssh/sshtest"
 )
 
 // TestReadme follows README.md as a reader would: what it says to type is
@@ -28,6 +31,8 @@ import (
 func TestReadme(t *testing.T) {
 	text := readReadme(t)
 	r := newReader(t)
+	keyring := keychaintest.GnomeOf(t, servertest.User(joel))
+	r.owner.env = append(r.owner.env, "DBUS_SESSION_BUS_ADDRESS="+keyring.Address)
 	require.NoError(t, r.follow(text))
 	for _, row := range rowsOf(text, "### Files of the home") {
 		path := strings.NewReplacer("NAME", "weather/api-key", "@N", "@1").Replace(row[0])
@@ -112,7 +117,7 @@ func TestReadmeReference(t *testing.T) {
 	root.InitDefaultHelpCmd()
 	var visit func(c *cobra.Command)
 	visit = func(c *cobra.Command) {
-		if c.HasParent() && !c.Hidden && !slices.Contains([]string{"service", "openclaw", "helper", "hook"}, pathOf(c)) {
+		if c.HasParent() && !c.Hidden && !slices.Contains([]string{"service", "openclaw", "helper", "hook", "identity"}, pathOf(c)) {
 			commands = append(commands, strings.TrimSpace(pathOf(c.Parent())+" "+c.Use))
 		}
 		for _, sub := range c.Commands() {
@@ -250,6 +255,7 @@ type reader struct {
 	t            *testing.T
 	owner, agent *typist
 	windows      []*window
+	deploy       string // user@host:port of a host that takes the key in ~/.ssh/id_deploy
 }
 
 // typist is a user at a shell.
@@ -259,10 +265,11 @@ type typist struct {
 	as           *syscall.Credential
 }
 
-// The uids of the two.
+// The uids of the two. A session bus serves nobody who is in no list of users: joel
+// is who is called bin everywhere.
 const (
 	aiagent = 54321
-	joel    = 54322
+	joel    = 2
 )
 
 // newReader gives a README what it supposes to be there.
@@ -286,6 +293,17 @@ func newReader(t *testing.T) *reader {
 		_, code := r.owner.run("mkdir -p elsewhere; echo " + value + " > " + name + ".txt")
 		require.Zero(t, code)
 	}
+	host := sshtest.Start(t)
+	key, public := sshtest.Key(t, "deploy")
+	host.Authorize(public)
+	ssh := filepath.Join(r.owner.home, ".ssh")
+	require.NoError(t, os.Mkdir(ssh, 0o755))
+	known, err := os.ReadFile(host.KnownHosts)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(ssh, "known_hosts"), known, 0o644))
+	require.NoError(t, key.Use(func(b []byte) error { return os.WriteFile(filepath.Join(ssh, "id_deploy"), b, 0o644) }))
+	require.NoError(t, os.Chown(ssh, joel, joel)) // its files are removed
+	r.deploy = host.Target()
 	const payments = "demo-pay-4c1d9f27b8e3"
 	out, code := r.owner.run("mkdir shop && cd shop && printf 'PORT=3000\\nPAYMENTS_API_KEY=" + payments + "\\n' >.env && " +
 		"echo 'the payments key is " + payments + "' >notes.txt && cd")
@@ -319,7 +337,7 @@ func (r *reader) follow(text string) error {
 	if err != nil {
 		return err
 	}
-	here := strings.NewReplacer("/home/joel", r.owner.home, `user = "aiagent"`, fmt.Sprintf("uid = %d", aiagent),
+	here := strings.NewReplacer("deploy@web1.example.com", r.deploy, "/home/joel", r.owner.home, `user = "aiagent"`, fmt.Sprintf("uid = %d", aiagent),
 		`owners = ["joel"]`, fmt.Sprintf("owners = [%d]", joel))
 	for _, b := range blocks {
 		b.text = here.Replace(b.text)
@@ -343,7 +361,7 @@ func (r *reader) followBlock(b block) error {
 		return r.configure(filepath.Join(r.owner.home, ".secretctl"), b.text)
 	case "toml install":
 		home := filepath.Join(r.owner.home, "installed")
-		if out, code := r.owner.run("SECRETCTL_HOME=" + home + " secretctl init"); code != 0 {
+		if out, code := r.owner.run("rm -rf " + home + " && SECRETCTL_HOME=" + home + " secretctl init"); code != 0 {
 			return ended(code, out)
 		}
 		return r.configure(home, b.text)

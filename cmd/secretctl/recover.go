@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"secretctl/broker"
 	"secretctl/broker/durable"
+	"secretctl/rotation"
 )
 
 const recoverHelp = `Rebuilds the ledger from the vault: after a backup was restored, or when the
@@ -63,7 +65,7 @@ func (w *world) recover(ctx context.Context, h home, yes bool) (found broker.Rec
 	if err := w.confirm(yes, "Rebuild the ledger of "+h.dir+"? Every lease ends, and every secret is to be rotated."); err != nil {
 		return found, err
 	}
-	if found, err = broker.Recover(ctx, disk, w.clock, stores(disk)); err != nil {
+	if found, err = broker.Recover(ctx, disk, w.clock, w.storesOf(h, disk), rotation.Recovered); err != nil {
 		return found, fmt.Errorf("recovering: %w", err)
 	}
 	return found, nil
@@ -75,6 +77,18 @@ func (w *world) printRecovered(h home, found broker.Recovered) error {
 		w.say("the audit log could not be read and was put aside: %s", filepath.Join(h.dir, found.Log))
 	}
 	w.say("every lease has ended")
+	for _, store := range found.Unread {
+		w.say("warning: store %s; what the ledger knew of it is kept", store)
+	}
+	if len(found.Gone) > 0 {
+		w.say("warning: the ledger knew of %s, and no store has them", strings.Join(found.Gone, ", "))
+	}
+	if len(found.Rotations) > 0 {
+		w.say("rotations go on, and the new values are verified again: %s", strings.Join(found.Rotations, ", "))
+	}
+	if found.Journal != "" {
+		w.say("warning: rotations under way are forgotten: %s; it is kept in %s", found.Journal, filepath.Join(h.dir, "ledger.db.old"))
+	}
 	if found.Secrets > 0 {
 		w.say("every secret is marked for rotation: whoever had this copy may have read it")
 		w.hint("secretctl serve, then: secretctl status")

@@ -56,10 +56,7 @@ func runCommand(w *world) *cobra.Command {
   secretctl run --env-file .env -- docker compose up
   secretctl run --file tls/key=key.pem -- sh -c 'server --key $SECRETCTL_FILES/key.pem'`,
 		Args: func(c *cobra.Command, args []string) error {
-			if c.ArgsLenAtDash() != 0 || len(args) == 0 {
-				return runFailure{usage(c, "run needs --, then a command")}
-			}
-			return nil
+			return misplacedDash(c, len(args))
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -73,7 +70,12 @@ func runCommand(w *world) *cobra.Command {
 			return runFailure{err}
 		},
 	}
-	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return runFailure{badFlag(c, err)} })
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if c.Flags().NArg() > 0 { // the flag is the command's
+			return misplacedDash(c, c.Flags().NArg())
+		}
+		return runFailure{badFlag(c, err)}
+	})
 	flags := c.Flags()
 	flags.StringArrayVar(&f.env, "env", nil, "`KEY=NAME`: a secret, in an environment variable")
 	flags.StringArrayVar(&f.envFiles, "env-file", nil, "a .env `FILE` with references to secrets")
@@ -84,6 +86,21 @@ func runCommand(w *world) *cobra.Command {
 	flags.StringVar(&f.reason, "reason", "", "why, in your words; it goes into the audit log")
 	flags.BoolVar(&f.asAgent, "as-agent", false, "ask at the agent's socket although this user is an owner")
 	return c
+}
+
+// misplacedDash reports that the -- is not before the command, the first of n
+// arguments. It repeats none: one may be a value.
+func misplacedDash(c *cobra.Command, n int) error {
+	say := func(text, hint string) error { return runFailure{&usageError{pathOf(c), text, hint}} }
+	switch dash := c.ArgsLenAtDash(); {
+	case n == 0:
+		return say("run needs --, then a command", "")
+	case dash < 0:
+		return say("run needs -- before the command", "secretctl run --env NAME -- CMD ARG…")
+	case dash > 0:
+		return say("run takes nothing but flags before the --: a secret is named with --env NAME", "secretctl run --env NAME -- CMD ARG…")
+	}
+	return nil
 }
 
 // runFailure is a failure of run itself, not of the command it runs.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"secretctl/broker"
@@ -30,7 +31,9 @@ type leases struct {
 	taken  []*broker.Handed
 	cursor string // from before the first lease was taken
 	asks   chan leaseAsk
+	over   chan struct{}              // has an element when something of old is over
 	held   map[secret.Name]*heldLease // hold's alone
+	old    []*replaced                // hold's alone
 	killed bool                       // it was said that the kill switch is on
 	gone   bool                       // it was said that the broker is gone
 }
@@ -44,6 +47,22 @@ type heldLease struct {
 	ended   bool // by the owner, for good
 }
 
+// replaced are leases on versions that the command has until it has newer ones:
+// the services may refuse those as soon as nobody holds a lease on them.
+type replaced struct {
+	leases []*heldLease
+	over   atomic.Bool // the command has them no more
+}
+
+// giveBack has leases given back that nothing needs any more.
+func (l *leases) giveBack(r *replaced) {
+	r.over.Store(true)
+	select {
+	case l.over <- struct{}{}:
+	default: // that has them looked at as well
+	}
+}
+
 // leaseAsk asks for new leases on names that there are leases on.
 type leaseAsk struct {
 	names []secret.Name
@@ -52,6 +71,7 @@ type leaseAsk struct {
 
 type leaseReply struct {
 	taken []*broker.Handed
+	old   *replaced
 	err   error
 }
 
@@ -68,7 +88,7 @@ const (
 func newLeases(w *world, p *runPlan) *leases {
 	return &leases{
 		w: w, plan: p, what: p.argv[0],
-		ready: make(chan struct{}), asks: make(chan leaseAsk), held: make(map[secret.Name]*heldLease),
+		ready: make(chan struct{}), asks: make(chan leaseAsk), over: make(chan struct{}, 1), held: make(map[secret.Name]*heldLease),
 	}
 }
 
@@ -164,9 +184,11 @@ func clearAll(taken []*broker.Handed) {
 }
 
 // remember keeps a lease that was taken or renewed.
-func (l *leases) remember(h *broker.Handed) {
+func (l *leases) remember(h *broker.Handed) { l.held[secret.Name(h.Secret)] = l.lease(h) }
+
+func (l *leases) lease(h *broker.Handed) *heldLease {
 	life := h.ExpiresAt.Sub(h.IssuedAt)
-	l.held[secret.Name(h.Secret)] = &heldLease{
+	return &heldLease{
 		id: h.LeaseID, expires: h.ExpiresAt,
 		next: l.w.clock.Now().Wall.Add(max(life/2, leastRenewal)),
 	}
@@ -191,6 +213,7 @@ func (l *leases) again(ctx context.Context, c *broker.Client) error {
 			return err
 		}
 	}
+	l.renewOld(ctx, c, true) // those that did not end with the connection before
 	if l.gone {
 		l.gone = false
 		l.w.say("the broker is back")
@@ -229,8 +252,10 @@ func (l *leases) hold(ctx context.Context, c *broker.Client) error {
 			wake.Stop()
 			return l.release(c)
 		case ask := <-l.asks:
-			taken, err := l.replace(ctx, c, ask.names)
-			ask.reply <- leaseReply{taken, err}
+			taken, old, err := l.replace(ctx, c, ask.names)
+			ask.reply <- leaseReply{taken, old, err}
+		case <-l.over:
+			l.releaseOld(ctx, c)
 		case <-wake.C:
 			if err := l.renewDue(ctx, c); err != nil {
 				return err
@@ -243,17 +268,58 @@ func (l *leases) hold(ctx context.Context, c *broker.Client) error {
 // untilNext returns how long there is nothing to do.
 func (l *leases) untilNext() time.Duration {
 	next := quietTime
-	for _, h := range l.held {
+	soon := func(h *heldLease) {
 		if !h.ended {
 			next = min(next, h.next.Sub(l.w.clock.Now().Wall))
+		}
+	}
+	for _, h := range l.held {
+		soon(h)
+	}
+	for _, r := range l.old {
+		for _, h := range r.leases {
+			soon(h)
 		}
 	}
 	return max(next, 0)
 }
 
+// renewOld renews of the replaced leases those that are due, or all. One that
+// cannot be renewed has ended, and there is nothing in its place.
+func (l *leases) renewOld(ctx context.Context, c *broker.Client, all bool) {
+	for _, r := range l.old {
+		for _, h := range r.leases {
+			if h.ended || !all && l.w.clock.Now().Wall.Before(h.next) {
+				continue
+			}
+			renewed, err := c.Renew(ctx, h.id, true)
+			if h.ended = err != nil; !h.ended {
+				renewed.Value.Clear()
+				*h = *l.lease(renewed)
+			}
+		}
+	}
+}
+
+// releaseOld gives back those that nothing needs any more.
+func (l *leases) releaseOld(ctx context.Context, c *broker.Client) {
+	l.old = slices.DeleteFunc(l.old, func(r *replaced) bool {
+		if !r.over.Load() {
+			return false
+		}
+		for _, h := range r.leases {
+			if !h.ended {
+				_ = c.Release(ctx, h.id) // it may be over by now, which is as well
+			}
+		}
+		return true
+	})
+}
+
 // renewDue renews what is to be renewed, and else shows the broker that somebody
 // is there.
 func (l *leases) renewDue(ctx context.Context, c *broker.Client) error {
+	l.renewOld(ctx, c, false)
 	asked := false
 	for _, name := range slices.Sorted(maps.Keys(l.held)) {
 		h := l.held[name]
@@ -307,39 +373,39 @@ func (l *leases) failed(name secret.Name, err error) error {
 	return nil
 }
 
-// replace takes leases on the newest versions and gives the old ones back. Where
-// a grant does not allow both at a time, the old ones go first.
-func (l *leases) replace(ctx context.Context, c *broker.Client, names []secret.Name) ([]*broker.Handed, error) {
-	old := maps.Clone(l.held)
-	giveBack := func() {
-		for _, name := range names {
-			if h := old[name]; !h.ended {
-				_ = c.Release(ctx, h.id) // it may be over by now, which is as well
-			}
-		}
+// replace takes leases on the newest versions. The old ones are to be given back
+// once the command has the new values; where a grant does not allow both at a
+// time, they go first.
+func (l *leases) replace(ctx context.Context, c *broker.Client, names []secret.Name) ([]*broker.Handed, *replaced, error) {
+	old := new(replaced)
+	for _, name := range names {
+		old.leases = append(old.leases, l.held[name])
 	}
 	taken, err := l.take(ctx, c, names)
-	if errors.Is(err, broker.ErrLimit) {
-		giveBack()
-		return l.take(ctx, c, names)
-	}
-	if err == nil {
-		giveBack()
+	switch {
+	case errors.Is(err, broker.ErrLimit):
+		old.over.Store(true)
+		l.old = append(l.old, old)
+		l.releaseOld(ctx, c)
+		taken, err = l.take(ctx, c, names)
+	case err == nil:
+		l.old = append(l.old, old)
 		l.killed = false
 	}
-	return taken, err
+	return taken, old, err
 }
 
-// renew asks for new leases on names, of whoever holds the old ones.
-func (l *leases) renew(ctx context.Context, names []secret.Name) ([]*broker.Handed, error) {
+// renew asks for new leases on names, of whoever holds the old ones, which are
+// to be given back with giveBack.
+func (l *leases) renew(ctx context.Context, names []secret.Name) ([]*broker.Handed, *replaced, error) {
 	ask := leaseAsk{names, make(chan leaseReply, 1)}
 	select {
 	case l.asks <- ask:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, nil, ctx.Err()
 	}
 	reply := <-ask.reply
-	return reply.taken, reply.err
+	return reply.taken, reply.old, reply.err
 }
 
 // release gives all leases back. A broker that does not answer ends them when
@@ -347,6 +413,10 @@ func (l *leases) renew(ctx context.Context, names []secret.Name) ([]*broker.Hand
 func (l *leases) release(c *broker.Client) error {
 	ctx, stop := context.WithTimeout(context.Background(), releaseTime)
 	defer stop()
+	for _, r := range l.old {
+		r.over.Store(true)
+	}
+	l.releaseOld(ctx, c)
 	for _, h := range l.held {
 		if !h.ended {
 			_ = c.Release(ctx, h.id)

@@ -27,6 +27,7 @@ type aRun struct {
 	stderr         *bytes.Buffer
 	out            *bufio.Reader
 	command, files string // the pid of the command and where its files are
+	link           string // to one of them
 }
 
 // startRun starts a shell script under run, with a secret in its environment and
@@ -34,8 +35,8 @@ type aRun struct {
 func startRun(t *testing.T, script string) *aRun {
 	h := newTestHome(t)
 	h.run(canary.New(t, "key")+"\n", "set", "key")
-	r := &aRun{t: t, h: h, stderr: new(bytes.Buffer)}
-	r.cmd = h.command("run", "--env", "KEY_CANARY=key", "--file", "key=key.canary", "--",
+	r := &aRun{t: t, h: h, stderr: new(bytes.Buffer), link: filepath.Join(t.TempDir(), "link.canary")}
+	r.cmd = h.command("run", "--env", "KEY_CANARY=key", "--file", "key=key.canary", "--file", "key="+r.link, "--",
 		"sh", "-c", "echo $$ $SECRETCTL_FILES; "+script)
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	r.cmd.Stderr = r.stderr
@@ -49,6 +50,7 @@ func startRun(t *testing.T, script string) *aRun {
 	r.command, r.files, ok = strings.Cut(line, " ")
 	require.True(t, ok, line)
 	require.FileExists(t, filepath.Join(r.files, "key.canary"))
+	require.FileExists(t, r.link)
 	require.Contains(t, h.run("", "leases"), "key")
 	return r
 }
@@ -61,13 +63,40 @@ func (r *aRun) line() string {
 
 // keeper returns the pid of the process between run and the command.
 func (r *aRun) keeper() int {
-	status, err := os.ReadFile("/proc/" + r.command + "/status")
+	pid := r.parent(r.command)
+	require.NotEqual(r.t, r.cmd.Process.Pid, pid)
+	return pid
+}
+
+// guard returns the pid of the process that removes the files when all others
+// are gone: the child of run's that is not the keeper.
+func (r *aRun) guard() (pid int) {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", r.cmd.Process.Pid))
+	require.NoError(r.t, err)
+	keeper := r.keeper()
+	for _, path := range tasks {
+		children, err := os.ReadFile(path)
+		require.NoError(r.t, err)
+		for _, child := range strings.Fields(string(children)) {
+			n, err := strconv.Atoi(child)
+			require.NoError(r.t, err)
+			if n != keeper {
+				pid = n
+			}
+		}
+	}
+	require.NotZero(r.t, pid, "there is no guard")
+	return pid
+}
+
+// parent returns the pid of a process's parent.
+func (r *aRun) parent(of string) int {
+	status, err := os.ReadFile("/proc/" + of + "/status")
 	require.NoError(r.t, err)
 	_, rest, _ := strings.Cut(string(status), "\nPPid:\t")
 	line, _, _ := strings.Cut(rest, "\n")
 	pid, err := strconv.Atoi(line)
 	require.NoError(r.t, err)
-	require.NotEqual(r.t, r.cmd.Process.Pid, pid)
 	return pid
 }
 
@@ -98,7 +127,8 @@ func (r *aRun) nothingLeft() {
 	require.True(r.t, poll(r.commandGone), "the command goes on")
 	require.True(r.t, poll(func() bool {
 		_, err := os.Stat(r.files)
-		return os.IsNotExist(err)
+		_, linkErr := os.Lstat(r.link)
+		return os.IsNotExist(err) && os.IsNotExist(linkErr)
 	}), "the files are there still")
 	require.True(r.t, poll(func() bool { return !strings.Contains(r.h.run("", "leases"), "key") }), "the lease goes on")
 }
@@ -116,6 +146,8 @@ func TestRunEndsWithItsCommand(t *testing.T) {
 		"run is told to end":        {func(r *aRun) { r.kill(strconv.Itoa(r.cmd.Process.Pid), unix.SIGTERM) }, 143},
 		"the keeper is killed":      {func(r *aRun) { r.kill(strconv.Itoa(r.keeper()), unix.SIGKILL) }, 125},
 		"the group is killed":       {func(r *aRun) { r.kill(strconv.Itoa(-r.cmd.Process.Pid), unix.SIGTERM) }, 143},
+		"the group is killed hard":  {func(r *aRun) { r.kill(strconv.Itoa(-r.cmd.Process.Pid), unix.SIGKILL) }, 137},
+		"the guard is killed":       {func(r *aRun) { r.kill(strconv.Itoa(r.guard()), unix.SIGKILL); r.kill(r.command, unix.SIGUSR1) }, 7},
 		"the group is interrupted":  {func(r *aRun) { r.kill(strconv.Itoa(-r.cmd.Process.Pid), unix.SIGINT) }, 130},
 		"the keeper is told to end": {func(r *aRun) { r.kill(strconv.Itoa(r.keeper()), unix.SIGTERM); r.kill(r.command, unix.SIGUSR1) }, 7},
 	} {
@@ -129,18 +161,31 @@ func TestRunEndsWithItsCommand(t *testing.T) {
 	}
 }
 
-// TestRunLeavesToTheNext: where run and its keeper are killed at once the files
-// are left, and the next run removes them.
+// TestRunLeavesToTheNext: where run, its keeper and the guard are killed at once
+// the files are left, and the next run, or a broker that starts, removes them.
 func TestRunLeavesToTheNext(t *testing.T) {
-	r := startRun(t, "exec sleep 1000")
-	require.NoError(t, unix.Kill(r.cmd.Process.Pid, unix.SIGSTOP)) // or it might be quicker
-	require.NoError(t, unix.Kill(r.keeper(), unix.SIGKILL))
-	require.True(t, poll(r.commandGone), "the kernel does not end the command")
-	require.NoError(t, unix.Kill(r.cmd.Process.Pid, unix.SIGKILL))
-	r.ends()
-	require.DirExists(t, r.files)
-	r.h.run("", "run", "--", "true")
-	r.nothingLeft()
+	for name, next := range map[string]func(*testHome){
+		"run": func(h *testHome) { h.run("", "run", "--", "true") },
+		"serve": func(h *testHome) {
+			require.NoError(h.t, h.broker.stop(unix.SIGTERM))
+			require.NoError(h.t, h.broker.start(filepath.Join(h.dir, "serve.log"), h.env))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := startRun(t, "exec sleep 1000")
+			require.NoError(t, unix.Kill(r.cmd.Process.Pid, unix.SIGSTOP)) // or it might be quicker
+			require.NoError(t, unix.Kill(r.guard(), unix.SIGKILL))
+			require.NoError(t, unix.Kill(r.keeper(), unix.SIGKILL))
+			require.True(t, poll(r.commandGone), "the kernel does not end the command")
+			require.NoError(t, unix.Kill(r.cmd.Process.Pid, unix.SIGKILL))
+			r.ends()
+			require.DirExists(t, r.files)
+			next(r.h)
+			require.NoDirExists(t, r.files)
+			require.NoError(t, os.Remove(r.link)) // which the next run at that path would
+			r.nothingLeft()
+		})
+	}
 }
 
 // TestRunPassesEachSignalOnce: whether it was sent to run alone or to its whole

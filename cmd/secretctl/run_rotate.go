@@ -24,6 +24,7 @@ type rotations struct {
 type turn struct {
 	action rotateAction
 	values values
+	old    *replaced // the leases on what it has until then
 }
 
 // watch acts on new versions until ctx is done or the broker turns this user
@@ -70,7 +71,7 @@ func (r *rotations) changed(changes []broker.Change) (names []secret.Name) {
 // act does what the person wants done about new versions.
 func (r *rotations) act(ctx context.Context, changed []secret.Name) {
 	command := r.plan.argv[0]
-	t := turn{r.plan.rotate, make(values)}
+	t := turn{action: r.plan.rotate, values: make(values)}
 	var wanted []secret.Name
 	switch t.action {
 	case onRotateWarn:
@@ -82,7 +83,7 @@ func (r *rotations) act(ctx context.Context, changed []secret.Name) {
 	case onRotateSignal: // a variable cannot be changed, a file can
 		wanted = slices.DeleteFunc(slices.Clone(changed), func(n secret.Name) bool { return !r.filesOnly(n) })
 	}
-	taken, err := r.leases.renew(ctx, wanted)
+	taken, old, err := r.leases.renew(ctx, wanted)
 	if ctx.Err() != nil {
 		return
 	}
@@ -91,6 +92,7 @@ func (r *rotations) act(ctx context.Context, changed []secret.Name) {
 		return
 	}
 	t.values.add(taken)
+	t.old = old
 	select {
 	case r.turns <- t:
 	case <-ctx.Done():

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -37,11 +38,7 @@ type runner struct {
 
 // run returns how the command ended, as an exitAnswer, or why it did not run.
 func (r *runner) run(ctx context.Context) error {
-	for _, root := range child.Roots(r.w.getenv("XDG_RUNTIME_DIR")) {
-		if err := child.Sweep(root); err != nil {
-			r.w.say("removing what a killed run left behind: %v", err)
-		}
-	}
+	r.w.sweepRuns()
 	ctx, cancel := context.WithCancel(ctx)
 	var working sync.WaitGroup
 	defer working.Wait()
@@ -71,6 +68,16 @@ func (r *runner) run(ctx context.Context) error {
 	return r.start(ctx, v)
 }
 
+// sweepRuns removes the files of this user's runs that were killed with all that
+// would have removed them.
+func (w *world) sweepRuns() {
+	for _, root := range child.Roots(w.getenv("XDG_RUNTIME_DIR")) {
+		if err := child.Sweep(root); err != nil {
+			w.say("removing what a killed run left behind: %v", err)
+		}
+	}
+}
+
 // start runs the command, and again as long as that is asked for.
 func (r *runner) start(ctx context.Context, v values) error {
 	for {
@@ -87,7 +94,7 @@ func (r *runner) start(ctx context.Context, v values) error {
 // again with them.
 func (r *runner) once(ctx context.Context, v values) (next values, err error) {
 	defer v.clear()
-	c := &child.Command{Args: r.plan.argv, Signals: r.signals}
+	c := &child.Command{Args: r.plan.argv, Signals: r.signals, Again: r.plan.rotate == onRotateRestart}
 	if c.Stdin, c.Stdout, c.Stderr, err = r.w.streams(); err != nil {
 		return nil, err
 	}
@@ -122,9 +129,13 @@ func (r *runner) once(ctx context.Context, v values) (next values, err error) {
 		status, err := c.Run(ctx)
 		over <- end{status, err}
 	}()
+	var old []*replaced
 	for {
 		select {
 		case e := <-over:
+			for _, o := range old {
+				r.leases.giveBack(o)
+			}
 			switch {
 			case next != nil:
 				return next, e.err
@@ -135,15 +146,20 @@ func (r *runner) once(ctx context.Context, v values) (next values, err error) {
 		case t := <-r.turns:
 			if t.action == onRotateSignal {
 				r.refresh(c.Files, t.values)
+				time.AfterFunc(reloadTime, func() { r.leases.giveBack(t.old) })
 				continue
 			}
 			next.clear() // of a turn before, which the command did not live to see
-			next = t.values
+			next, old = t.values, append(old, t.old)
 			r.w.say("a secret was replaced: starting %s again", r.plan.argv[0])
 			stop()
 		}
 	}
 }
+
+// reloadTime is how long a command that got a signal may go on with what it had.
+// When it has taken the new values nobody can tell.
+const reloadTime = 2 * time.Second
 
 // refresh puts new values into the files of a command that runs, and tells it.
 func (r *runner) refresh(files *child.Dir, v values) {

@@ -119,10 +119,10 @@ func (o *scanning) withoutIdentity(found []scan.Finding) []scan.Finding {
 	if err != nil {
 		return found
 	}
-	identity := filepath.Join(h.dir, age.IdentityFile)
+	identity, next := filepath.Join(h.dir, age.IdentityFile), filepath.Join(h.dir, age.NextFile)
 	return slices.DeleteFunc(found, func(f scan.Finding) bool {
 		path, err := filepath.Abs(f.Path)
-		return err == nil && path == identity && f.Commit == ""
+		return err == nil && (path == identity || path == next) && f.Commit == ""
 	})
 }
 
@@ -138,6 +138,7 @@ func (o *scanning) know(ctx context.Context, s *scan.Scanner) error {
 	switch {
 	case err == nil:
 		set := mask.New(salt, prints)
+		s.Longest = set.Longest()
 		s.Known = func(b []byte) (hits []scan.Hit) {
 			for _, h := range set.Find(nil, b) {
 				hits = append(hits, scan.Hit(h))
@@ -221,9 +222,12 @@ func (o *scanning) print(found []scan.Finding, troubles []error, p scan.Progress
 	if p.Allowed > 0 {
 		o.w.say("%s allowed by comments or %s", counted(int(p.Allowed), "find"), scan.AllowFile)
 	}
+	searched := fmt.Sprintf("%s (%s)", counted(int(p.Files), "file"), size(p.Bytes))
 	if len(found) > 0 {
-		o.w.say("found %s in %s (%s)", counted(len(found), "secret"), counted(int(p.Files), "file"), size(p.Bytes))
+		o.w.say("found %s in %s", counted(len(found), "secret"), searched)
 		o.w.hint(hintFor(found))
+	} else if _, ok := terminal(o.w.stderr); ok && !o.staged { // of a commit nobody waits to hear that it is clean
+		o.w.say("found no secret in %s", searched)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ func brokerOf(ts *testscript.TestScript) *brokerProcess {
 // serve ARGS…. What it says is appended to $LOG.
 func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	var env []string
-	for _, key := range []string{"SECRETCTL_HOME", "PATH", "HOME", "GORACE", "GOCOVERDIR"} {
+	for _, key := range []string{"SECRETCTL_HOME", "PATH", "HOME", "GORACE", "GOCOVERDIR", "DBUS_SESSION_BUS_ADDRESS", "CREDENTIALS_DIRECTORY"} {
 		env = append(env, key+"="+ts.Getenv(key))
 	}
 	ts.Check(brokerOf(ts).start(ts.Getenv("LOG"), env, args...))

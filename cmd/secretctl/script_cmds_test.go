@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long a script waits for what must happen.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // poll looks until what must happen has happened, and reports whether it did.
 func poll(happened func() bool) bool {

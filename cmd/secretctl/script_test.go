@@ -34,7 +34,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
-		Deadline:            time.Now().Add(5 * time.Minute), // for what should end by itself and does not
+		Deadline:            time.Now().Add(10 * time.Minute), // for what should end by itself and does not
 		Setup:               setUp,
 		Condition:           condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -50,6 +50,8 @@ func TestScripts(t *testing.T) {
 			"mint":       cmdMint,
 			"into":       cmdInto,
 			"gives":      cmdGives,
+			"keyring":    cmdKeyring,
+			"bao":        cmdBao,
 		},
 	})
 }
@@ -65,6 +67,8 @@ func setUp(e *testscript.Env) error {
 	broker := new(brokerProcess)
 	e.Values[brokerKey{}] = broker
 	e.Defer(broker.kill)
+	e.Values[keyringKey{}] = &keyring{t: e.T().(testing.TB)}
+	e.Values[baoKey{}] = &scriptBao{t: e.T().(testing.TB)}
 	for key, value := range map[string]string{
 		"SC":             dir,
 		"SECRETCTL_HOME": filepath.Join(dir, "home"),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,7 +33,7 @@ func fitToServe() error {
 
 // announce tells the owner what the config in force comes to.
 func (s *server) announce() {
-	status, err := s.broker.Status()
+	status, err := s.broker.Status(context.Background())
 	if err != nil {
 		s.w.say("asking for the broker's own state: %v", err)
 		return
@@ -46,30 +47,43 @@ func (s *server) announce() {
 		s.w.say("the kill switch is on: nothing is handed out")
 		s.w.hint("to end it: secretctl resume")
 	}
+	if s.vault.InKeyring() {
+		go s.warnIdentity() // a keyring that stands still keeps nobody from what needs no vault
+	} else {
+		s.warnIdentity()
+	}
 	s.warnIdle()
 	s.warnUnreachable()
+}
+
+// warnIdentity says why no value in the vault will be opened.
+func (s *server) warnIdentity() {
+	if err := s.home.checkIdentity(s.vault); err != nil {
+		s.w.say("warning: %v", err)
+		s.w.hint(hintOf(err))
+	}
 }
 
 // warnIdle says when the config serves nobody.
 func (s *server) warnIdle() {
 	problem := ""
 	switch {
-	case len(s.config.Agents) == 0:
+	case len(s.inForce().Agents) == 0:
 		problem = "the config names no agent: nobody is served"
-	case len(s.config.Policy.Rules()) == 0:
+	case len(s.inForce().Policy.Rules()) == 0:
 		problem = "the config grants nothing: agents get nothing"
 	default:
 		return
 	}
 	s.w.say("warning: %s", problem)
-	s.w.hint(fmt.Sprintf("edit %s, then: kill -HUP %d", s.home.configPath(), os.Getpid()))
+	s.w.hint(fmt.Sprintf("edit %s, then: secretctl reload", s.home.configPath()))
 }
 
 // warnUnreachable says when an agent cannot get to its socket, or its client
 // would not trust it.
 func (s *server) warnUnreachable() {
 	path := s.agentSocket()
-	for _, a := range s.config.Agents {
+	for _, a := range s.inForce().Agents {
 		if where, blocked := impassable(path, a.UID); blocked {
 			s.w.say("warning: agent %q (uid %d) cannot get to its socket: it may not pass %s", a.Name, a.UID, where)
 			s.w.hint(fmt.Sprintf("chmod o+x %s, or agent_socket in the config", where))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 
@@ -9,6 +10,7 @@ import (
 
 	"secretctl/broker"
 	"secretctl/broker/secret"
+	"secretctl/providers/builtin"
 )
 
 const setHelp = `Gives a secret a new version, which is current when set returns. The version
@@ -68,8 +70,29 @@ func (s *setting) run(w *world, c *cobra.Command, arg string) error {
 		if err != nil {
 			return err
 		}
+		if version > 1 {
+			w.sayLeft(c.Context(), client, name)
+		}
 		return w.printVersion(s.json, name, version)
 	})
+}
+
+// sayLeft tells the owner that the value before is still valid, where there is
+// a command that would have ended it.
+func (w *world) sayLeft(ctx context.Context, client *broker.Client, name secret.Name) {
+	all, err := client.List(ctx, string(name))
+	if err != nil {
+		return // it is set
+	}
+	for _, i := range all {
+		if i.Name != string(name) || i.Provider == nil {
+			continue
+		}
+		if kind, ok := builtin.Find(*i.Provider); ok && !kind.Alone {
+			w.say("the value before is not ended at its service")
+			w.hint("secretctl rotate --stdin " + string(name) + " takes a new value and ends the old one")
+		}
+	}
 }
 
 // value reads the value.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"secretctl/broker"
+	"secretctl/providers"
 )
 
 // errOverdue ends status --check.
@@ -107,8 +108,21 @@ func (w *world) statusRows(s broker.Status) (rows [][]cell) {
 	}
 	add("secrets", secrets, good(len(s.Overdue) == 0))
 	add("leases", strconv.Itoa(s.Leases), "")
+	for i, p := range s.Rotations {
+		name := ""
+		if i == 0 {
+			name = "rotations"
+		}
+		add(name, rotationLine(p), good(p.State != "needs-owner"))
+		if p.Hint != "" && p.State == "needs-owner" {
+			rows = append(rows, []cell{{}, {"- " + p.Hint, faint}})
+		}
+	}
 	for _, store := range s.Stores {
 		add("store "+store.Name, working(store.Error), good(store.OK))
+		if store.Note != "" {
+			rows = append(rows, []cell{{}, {store.Note, faint}})
+		}
 	}
 	add("audit", fmt.Sprintf("%d records, %s", s.Audit.Records, working(s.Audit.Error)), good(s.Audit.OK))
 	if s.Audit.Head != "" {
@@ -117,6 +131,15 @@ func (w *world) statusRows(s broker.Status) (rows [][]cell) {
 	rows = append(rows, []cell{{"not protected", bold}})
 	list(s.Limits)
 	return rows
+}
+
+// rotationLine says how one rotation under way stands.
+func rotationLine(p providers.Progress) string {
+	text := fmt.Sprintf("%s %d → %d %s", p.Secret, p.From, p.To, p.State)
+	if p.Error != nil {
+		text += ": " + *p.Error
+	}
+	return text
 }
 
 func good(yes bool) style {

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -84,6 +87,23 @@ func TestRemoveAsks(t *testing.T) {
 	p.await("key is removed")
 }
 
+// TestScanSaysThatNothingIsThere: to a person, who could not tell it from nothing
+// having been searched.
+func TestScanSaysThatNothingIsThere(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "clean"), []byte("nothing\n"), 0o600))
+	h := newTestHome(t)
+	p := onTerminal(t, h.command("scan", dir))
+	require.Equal(t, exitOK, p.ends())
+	p.await("secretctl: found no secret in 1 file (1 KB)")
+	cmd := h.command("scan", "--pre-commit")
+	cmd.Dir = dir
+	require.NoError(t, exec.Command("git", "init", "-q", dir).Run())
+	p = onTerminal(t, cmd)
+	require.Equal(t, exitOK, p.ends())
+	require.Empty(t, p.screen())
+}
+
 func TestColourIsForTerminals(t *testing.T) {
 	h := newTestHome(t)
 	h.run(canary.New(t, "key")+"\n", "set", "key")
@@ -96,4 +116,58 @@ func TestColourIsForTerminals(t *testing.T) {
 		require.Equal(t, coloured, strings.Contains(p.screen(), "\x1b["), "%s: %q", env, p.screen())
 	}
 	require.NotContains(t, h.run("", "ls"), "\x1b")
+}
+
+// The passphrase of the identity is asked for where nothing shows, again where it
+// was wrong, and three times at most.
+func TestPromptForThePassphrase(t *testing.T) {
+	h := &testHome{t: t, dir: canary.Dir(t)}
+	h.env = []string{"SECRETCTL_HOME=" + filepath.Join(h.dir, "home"), "PATH=/usr/bin:/bin", "TERM=xterm", "GORACE=atexit_sleep_ms=10"}
+	right, wrong := canary.New(t, "right"), canary.New(t, "wrong")
+
+	p := onTerminal(t, h.command("init", "--passphrase"))
+	p.awaitHidden("new passphrase: ")
+	p.enter(right + "\n")
+	p.await("once more: ")
+	p.enter(right + "\n")
+	require.Equal(t, exitOK, p.ends())
+	require.NotContains(t, p.screen(), right)
+
+	p = onTerminal(t, h.command("init", "--passphrase")) // nobody types it for nothing
+	require.Equal(t, exitError, p.ends())
+	p.await("there is a home already")
+
+	p = onTerminal(t, h.command("serve"))
+	p.awaitHidden("passphrase of identity.txt: ")
+	p.enter(wrong + "\n")
+	p.await("that is not the passphrase of identity.txt")
+	p.enter(right + "\n")
+	p.await("ready owner=")
+	require.True(t, p.echoes())
+	value := canary.New(t, "value")
+	h.run(value, "set", "weather")
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	require.Equal(t, exitOK, p.ends())
+
+	// Debian's age opens the vault with the same file and passphrase.
+	opened := filepath.Join(t.TempDir(), "opened"+canary.Channel)
+	cmd := exec.CommandContext(t.Context(), "age", "-d", "-i", filepath.Join(h.dir, "home/identity.txt"), "-o", opened, filepath.Join(h.dir, "home/vault/weather/@1.age"))
+	p = onTerminal(t, cmd)
+	p.awaitHidden("Enter passphrase for identity file")
+	p.enter(right + "\n")
+	require.Equal(t, exitOK, p.ends(), p.screen())
+	text, err := os.ReadFile(opened)
+	require.NoError(t, err)
+	require.Equal(t, value, string(text))
+
+	p = onTerminal(t, h.command("serve"))
+	for n := range maxTries {
+		require.True(t, poll(func() bool {
+			return strings.Count(p.screen(), "passphrase of identity.txt: ") == n+1 && !p.echoes()
+		}))
+		p.enter(wrong + "\n")
+	}
+	require.Equal(t, exitError, p.ends())
+	p.await("identity.txt does not open with that passphrase")
+	require.NotContains(t, p.screen(), "sk-")
 }

@@ -53,11 +53,15 @@ func versionCommand(w *world) *cobra.Command {
 					Arch    string `json:"arch"`
 				}{versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH})
 			}
-			return w.printf("secretctl %s (%s %s/%s)\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return w.printOwnVersion()
 		},
 	}
 	jsonFlag(c, &asJSON)
 	return c
+}
+
+func (w *world) printOwnVersion() error {
+	return w.printf("secretctl %s (%s %s/%s)\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // jsonFlag adds --json.

@@ -129,7 +129,7 @@ func passThrough() {
 	must(err)
 	disk, err := durable.OpenHome(".")
 	must(err)
-	_, err = age.Init(disk, start)
+	_, err = age.Init(disk, start, age.Wanted{})
 	must(err)
 	s := age.New(disk, "vault")
 

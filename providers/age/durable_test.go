@@ -17,7 +17,7 @@ import (
 // after it.
 func TestAnswersAreDurable(t *testing.T) {
 	disk := durable.NewMem()
-	_, err := age.Init(disk, start)
+	_, err := age.Init(disk, start, age.Wanted{})
 	require.NoError(t, err)
 	v, err := secret.New([]byte(canary.New(t, "horse")))
 	require.NoError(t, err)

@@ -20,7 +20,7 @@ import (
 func newHooked(t *testing.T) (*age.Store, *durable.Hook) {
 	t.Helper()
 	hook := &durable.Hook{Disk: durable.NewMem(), Before: func(durable.Op) durable.Verdict { return durable.Verdict{} }}
-	_, err := age.Init(hook, start)
+	_, err := age.Init(hook, start, age.Wanted{})
 	require.NoError(t, err)
 	return age.New(hook, "vault"), hook
 }
@@ -110,7 +110,7 @@ func TestFolderStays(t *testing.T) {
 	require.NoError(t, err)
 	defer v.Clear()
 	disk := &pausing{Disk: durable.NewMem()}
-	_, err = age.Init(disk, start)
+	_, err = age.Init(disk, start, age.Wanted{})
 	require.NoError(t, err)
 	s := age.New(disk, "vault")
 	_, err = s.Put(t.Context(), "a/b", 1, v)

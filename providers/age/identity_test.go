@@ -32,9 +32,10 @@ func TestInit(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, fs.FileMode(0o600), info.Mode())
 
-	recipient, err := age.Init(disk, start.Add(time.Hour))
+	public, err := age.Init(disk, start.Add(time.Hour), age.Wanted{})
 	require.NoError(t, err)
-	require.Contains(t, string(text), "public key: "+recipient+"\n")
+	require.Contains(t, string(text), "public key: "+public.Recipient+"\n")
+	require.Equal(t, age.Public{Kind: age.X25519, Recipient: public.Recipient}, public)
 	again, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, text, again, "a vault cannot be opened with a new identity")
@@ -43,7 +44,7 @@ func TestInit(t *testing.T) {
 func TestInitOfAFullDisk(t *testing.T) {
 	full := errors.New("no space")
 	disk := &durable.Hook{Disk: durable.NewMem(), Before: func(durable.Op) durable.Verdict { return durable.Verdict{Err: full} }}
-	_, err := age.Init(disk, start)
+	_, err := age.Init(disk, start, age.Wanted{})
 	require.ErrorIs(t, err, full)
 	require.ErrorContains(t, err, "writing identity.txt")
 }
@@ -53,7 +54,7 @@ func TestNoIdentity(t *testing.T) {
 	disk, err := durable.OpenHome(dir)
 	require.NoError(t, err)
 	s := age.New(disk, "vault")
-	require.ErrorIs(t, s.Check(), fs.ErrNotExist)
+	require.ErrorIs(t, s.Health(t.Context()), fs.ErrNotExist)
 	v, err := secret.New([]byte(canary.New(t, "horse")))
 	require.NoError(t, err)
 	defer v.Clear()
@@ -61,7 +62,7 @@ func TestNoIdentity(t *testing.T) {
 	require.ErrorContains(t, err, "opening vault: ")
 	require.NoDirExists(t, filepath.Join(dir, "vault"))
 
-	_, err = age.Init(disk, start)
+	_, err = age.Init(disk, start, age.Wanted{})
 	require.NoError(t, err)
 	sum, err := s.Put(t.Context(), "a", 1, v)
 	require.NoError(t, err, "it is tried again")
@@ -88,7 +89,9 @@ func sealedIdentity() string {
 func TestBadIdentity(t *testing.T) {
 	const (
 		notAge = "opening vault: identity.txt is not a file with an age identity (AGE-SECRET-KEY-1…)"
-		notOne = "opening vault: identity.txt must hold one X25519 identity (AGE-SECRET-KEY-1…) and no other"
+		notOne = "opening vault: identity.txt must hold one identity (AGE-SECRET-KEY-1…) and no other"
+		notSSH = "opening vault: identity.txt is not a file with an ssh key of type ed25519"
+		plugin = "opening vault: identity.txt is not a file with an age identity (AGE-PLUGIN-…): it is mistyped"
 	)
 	for name, tt := range map[string]struct{ text, want string }{
 		"empty":           {"", notAge},
@@ -99,19 +102,17 @@ func TestBadIdentity(t *testing.T) {
 		"cut":             {testIdentity[:len(testIdentity)-1], notAge},
 		"mistyped":        {testIdentity[:len(testIdentity)-1] + "Q", notAge},
 		"the public half": {ours.Recipient().String(), notAge},
-		"a key of ssh":    {"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE=\n-----END OPENSSH PRIVATE KEY-----\n", notAge},
-		"a plugin's":      {"AGE-PLUGIN-YUBIKEY-1QQQQQQQQQQQQQQQQQQ", notAge},
-		"a passphrase":    {sealedIdentity(), notAge},
+		"a key of ssh":    {"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE=\n-----END OPENSSH PRIVATE KEY-----\n", notSSH},
+		"a plugin's":      {"AGE-PLUGIN-YUBIKEY-1QQQQQQQQQQQQQQQQQQ", plugin},
 		"two":             {testIdentity + "\n" + must1(plain.GenerateX25519Identity()).String() + "\n", notOne},
 		"the same twice":  {testIdentity + "\n" + testIdentity + "\n", notOne},
-		"a hybrid":        {must1(plain.GenerateHybridIdentity()).String(), notOne},
 		"a hybrid too":    {testIdentity + "\n" + must1(plain.GenerateHybridIdentity()).String(), notOne},
 	} {
 		disk := durable.NewMem()
 		require.NoError(t, durable.WriteFile(disk, age.IdentityFile, []byte(tt.text), 0o600))
-		require.EqualError(t, age.New(disk, "vault").Check(), tt.want, name)
+		require.EqualError(t, age.New(disk, "vault").Health(t.Context()), tt.want, name)
 
-		_, err := age.Init(disk, start)
+		_, err := age.Init(disk, start, age.Wanted{})
 		require.EqualError(t, err, tt.want, name)
 		kept, err := durable.ReadFile(disk, age.IdentityFile)
 		require.NoError(t, err)
@@ -123,7 +124,7 @@ func TestOpenIdentity(t *testing.T) {
 	disk, dir := newHome(t)
 	for _, mode := range []fs.FileMode{0o644, 0o640, 0o620, 0o604, 0o601, 0o666, 0o700, 0o400} {
 		require.NoError(t, os.Chmod(filepath.Join(dir, age.IdentityFile), mode))
-		err := age.New(disk, "vault").Check()
+		err := age.New(disk, "vault").Health(t.Context())
 		if mode&0o077 == 0 {
 			require.NoError(t, err, mode)
 		} else {
@@ -144,8 +145,8 @@ func TestIdentityOfAnotherKind(t *testing.T) {
 		file := filepath.Join(dir, age.IdentityFile)
 		require.NoError(t, os.Rename(file, filepath.Join(dir, "moved.txt")))
 		require.NoError(t, place(file), name)
-		require.EqualError(t, age.New(disk, "vault").Check(), "opening vault: identity.txt is not a file", name)
-		_, err := age.Init(disk, start)
+		require.EqualError(t, age.New(disk, "vault").Health(t.Context()), "opening vault: identity.txt is not a file", name)
+		_, err := age.Init(disk, start, age.Wanted{})
 		require.EqualError(t, err, "opening vault: identity.txt is not a file", name)
 	}
 }

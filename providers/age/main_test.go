@@ -2,6 +2,7 @@ package age_test
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -12,6 +13,9 @@ import (
 const childVar = "AGE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "age-plugin-"+pluginName {
+		os.Exit(bePlugin())
+	}
 	if os.Getenv(childVar) != "" {
 		passThrough()
 		os.Exit(0)

@@ -2,6 +2,7 @@ package age
 
 import (
 	"bytes"
+	"context"
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/sha256"
@@ -28,8 +29,9 @@ const (
 	overhead  = chacha20poly1305.Overhead
 )
 
-// maxSealed is the size of the largest value's chunks once they are sealed.
-const maxSealed = maxValue + maxValue/chunkSize*overhead
+// maxSealed is the size of the largest value's chunks once they are sealed, with
+// the newline that some put at its end.
+const maxSealed = maxValue + 1 + (maxValue/chunkSize+1)*overhead
 
 // errDamaged means that a payload is not, to its very end, what was sealed.
 var errDamaged = errors.New("the payload is damaged")
@@ -45,12 +47,27 @@ func (k *keeper) Wrap(fileKey []byte) ([]*age.Stanza, error) {
 	return k.Recipient.Wrap(fileKey)
 }
 
+// WrapWithLabels passes on the labels, by which age refuses to mix post-quantum
+// recipients with others.
+func (k *keeper) WrapWithLabels(fileKey []byte) ([]*age.Stanza, []string, error) {
+	labelled, ok := k.Recipient.(age.RecipientWithLabels)
+	if !ok {
+		stanzas, err := k.Wrap(fileKey)
+		return stanzas, nil, err
+	}
+	k.key = slices.Clone(fileKey)
+	return labelled.WrapWithLabels(fileKey)
+}
+
 // seal returns an age file that holds the value.
-func seal(v secret.Value, to age.Recipient) (file []byte, err error) {
-	k := &keeper{Recipient: to}
+func seal(ctx context.Context, v secret.Value, to *keys) (file []byte, err error) {
+	if to.mixed != nil {
+		return nil, to.mixed
+	}
+	k := &keeper{Recipient: to.main.to}
 	var header bytes.Buffer
 	// Encrypt writes the header and the nonce; no payload goes through it.
-	if _, err := age.Encrypt(&header, k); err != nil {
+	if err := to.call(ctx, func() error { _, err := age.Encrypt(&header, append([]age.Recipient{k}, to.extra...)...); return err }); err != nil {
 		return nil, err
 	}
 	defer clear(k.key)
@@ -75,13 +92,13 @@ func seal(v secret.Value, to age.Recipient) (file []byte, err error) {
 
 // open returns the value that an age file holds. It reads the file to its end
 // before there is a value.
-func open(file []byte, id age.Identity) (secret.Value, error) {
+func open(ctx context.Context, file []byte, from *keys) (secret.Value, error) {
 	header, err := age.ExtractHeader(bytes.NewReader(file))
 	if err != nil {
 		return secret.Value{}, err
 	}
-	key, err := age.DecryptHeader(header, id)
-	if err != nil {
+	var key []byte
+	if err := from.call(ctx, func() (err error) { key, err = age.DecryptHeader(header, from.ids...); return err }); err != nil {
 		return secret.Value{}, err
 	}
 	defer clear(key)

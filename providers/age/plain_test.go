@@ -64,7 +64,7 @@ func TestPlainIdentity(t *testing.T) {
 	identity := filepath.Join(dir, age.IdentityFile)
 	require.NoError(t, os.Remove(identity))
 	program(t, nil, "age-keygen", "-o", identity)
-	require.NoError(t, age.New(disk, "vault").Check())
+	require.NoError(t, age.New(disk, "vault").Health(t.Context()))
 }
 
 // TestReadsForEver: files of every version of the format, and of the age program,

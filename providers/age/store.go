@@ -1,6 +1,6 @@
 // Package age is the embedded store: one standard age file a version.
 //
-// It guards against a stolen disk: values rest sealed to the home's X25519
+// It guards against a stolen disk: values rest sealed to the home's
 // identity, and the plain age program opens them with it, so that nobody
 // depends on us to get their secrets back. Names, sizes and times of secrets
 // are visible to whoever can read the directory. A file that does not open to
@@ -15,12 +15,9 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
-
-	"filippo.io/age"
 
 	"secretctl/broker/durable"
 	"secretctl/broker/secret"
@@ -37,72 +34,61 @@ const maxFile = maxValue + maxValue/64 + 64<<10
 // extension ends the name of a version's file.
 const extension = ".age"
 
+// Options is what a store is opened with.
+type Options struct {
+	Disk durable.Disk // the home's; nil: there is none, for whoever only seals and opens files
+	Dir  string       // below it, where the versions are; made when something is put there
+
+	// Identity is where the identity is: an absolute path, credential:NAME for a
+	// credential of systemd, or keychain:NAME for an item of the user's keyring; "":
+	// [IdentityFile] in the home.
+	Identity    string
+	Credentials string   // the directory of this process's credentials; "": it has none
+	Keyring     Keyring  // that of the user; nil: there is none
+	Recipients  []string // that each version is sealed to besides the identity
+
+	// Passphrase gives that of a file with an identity; tries is how often it gave
+	// a wrong one before. The store clears it. Nil: nobody can be asked.
+	Passphrase func(file string, tries int) (secret.Value, error)
+	Tell       func(string) // is told what an age plugin has to say; nil: dropped
+}
+
 // Store keeps versions as `<dir>/<name>/@<version>.age`. A name's segments
 // never begin with @, so a version is never mistaken for a secret.
 type Store struct {
-	disk     durable.Disk
-	dir      string
-	identity func() (*age.X25519Identity, error)
+	options Options
+	disk    durable.Disk
+	dir     string
 
-	mu      sync.Mutex         // held while folders are removed
-	writing int                // versions being written: their folders stay
-	folders map[string]*making // of those that are being written
+	reading chan struct{} // full while the identity is read, or forgotten
+	keys    *keys         // nil: it was not yet
+
+	mu      sync.Mutex // held while folders are removed
+	writing int        // batches being written: the folders stay
 }
 
 var _ providers.Store = (*Store)(nil)
 
-// New returns the store in dir, which is made when something is put there. The
-// identity is read when it is first needed, and until that works.
-func New(d durable.Disk, dir string) *Store {
-	s := &Store{disk: d, dir: dir, folders: make(map[string]*making)}
-	var mu sync.Mutex
-	var id *age.X25519Identity
-	s.identity = func() (_ *age.X25519Identity, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if id == nil {
-			id, err = readIdentity(d)
-		}
-		return id, err
-	}
-	return s
+// New returns the store in dir, with the identity in the home. The identity is
+// read when it is first needed, and until that works.
+func New(d durable.Disk, dir string) *Store { return Open(Options{Disk: d, Dir: dir}) }
+
+// Open is New for an identity that may be elsewhere.
+func Open(o Options) *Store {
+	return &Store{options: o, disk: o.Disk, dir: o.Dir, reading: make(chan struct{}, 1)}
 }
 
 func (s *Store) file(name secret.Name, version uint64) string {
 	return path.Join(s.folder(name), "@"+strconv.FormatUint(version, 10)+extension)
 }
 
-// Put seals the value into a new file.
-func (s *Store) Put(_ context.Context, name secret.Name, version uint64, v secret.Value) (providers.Sum, error) {
-	file := s.file(name, version)
-	if _, err := s.disk.Stat(file); err == nil {
-		return providers.Sum{}, providers.ErrExists
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return providers.Sum{}, err
-	}
-	if v.Len() > maxValue { // it could not be opened again
-		return providers.Sum{}, fmt.Errorf("sealing the value: %w", secret.ErrTooLong)
-	}
-	id, err := s.identity()
-	if err != nil {
-		return providers.Sum{}, err
-	}
-	sealed, err := seal(v, id.Recipient())
-	if err != nil {
-		return providers.Sum{}, fmt.Errorf("sealing the value: %w", err)
-	}
-	if err := s.makeFolder(name); err != nil {
-		return providers.Sum{}, err
-	}
-	defer s.letFolderGo()
-	if err := durable.WriteFile(s.disk, file, sealed, 0o600); err != nil {
-		return providers.Sum{}, err
-	}
-	return sha256.Sum256(sealed), nil
+// Get opens a version's file.
+func (s *Store) Get(ctx context.Context, name secret.Name, version uint64, want providers.Sum) (secret.Value, error) {
+	v, err := s.get(ctx, name, version, want)
+	return v, providers.Unavailable(err)
 }
 
-// Get opens a version's file.
-func (s *Store) Get(_ context.Context, name secret.Name, version uint64, want providers.Sum) (secret.Value, error) {
+func (s *Store) get(ctx context.Context, name secret.Name, version uint64, want providers.Sum) (secret.Value, error) {
 	sealed, err := s.read(name, version)
 	if err != nil {
 		return secret.Value{}, err
@@ -110,29 +96,19 @@ func (s *Store) Get(_ context.Context, name secret.Name, version uint64, want pr
 	if !want.IsZero() && sha256.Sum256(sealed) != want {
 		return secret.Value{}, providers.ErrChanged
 	}
-	id, err := s.identity()
+	k, err := s.key(ctx)
 	if err != nil {
 		return secret.Value{}, err
 	}
-	v, err := open(sealed, id)
+	v, err := open(ctx, sealed, k)
 	if err != nil {
-		return secret.Value{}, fmt.Errorf("opening %s: %w", s.file(name, version), reason(err))
+		return secret.Value{}, fmt.Errorf("opening %s: %w", s.file(name, version), k.reason(err))
+	}
+	if v.Len() > maxValue {
+		v.Clear()
+		return secret.Value{}, fmt.Errorf("opening %s: %w", s.file(name, version), secret.ErrTooLong)
 	}
 	return v, nil
-}
-
-// reason says why a file did not open. What age says of it may quote the file.
-func reason(err error) error {
-	var other *age.NoIdentityMatchError
-	switch {
-	case errors.Is(err, secret.ErrFull), errors.Is(err, secret.ErrTooLong):
-		return err
-	case errors.As(err, &other) && !slices.Contains(other.StanzaTypes, "X25519"):
-		return errors.New("it is sealed to no X25519 recipient (age1…), the only kind that is opened here")
-	case errors.As(err, &other):
-		return errors.New("it is sealed to another identity than " + IdentityFile)
-	}
-	return errors.New("it is damaged, cut short or not an age file")
 }
 
 func (s *Store) read(name secret.Name, version uint64) ([]byte, error) {
@@ -154,7 +130,7 @@ func (s *Store) read(name secret.Name, version uint64) ([]byte, error) {
 func (s *Store) Sum(_ context.Context, name secret.Name, version uint64) (providers.Sum, error) {
 	sealed, err := s.read(name, version)
 	if err != nil {
-		return providers.Sum{}, err
+		return providers.Sum{}, providers.Unavailable(err)
 	}
 	return sha256.Sum256(sealed), nil
 }
@@ -166,7 +142,7 @@ func (s *Store) Delete(_ context.Context, name secret.Name, version uint64) erro
 		return nil
 	}
 	if err != nil {
-		return err
+		return providers.Unavailable(err)
 	}
 	s.removeFolders(name)
 	return nil
@@ -184,7 +160,7 @@ func (s *Store) walk(ctx context.Context, under string, fn func(secret.Name, uin
 		return nil
 	}
 	if err != nil {
-		return err
+		return providers.Unavailable(err)
 	}
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
@@ -229,8 +205,16 @@ func versionOf(under, file string) (secret.Name, uint64, bool) {
 	return name, version, err == nil
 }
 
-// Check reports whether the identity can be read, for status.
-func (s *Store) Check() error {
-	_, err := s.identity()
-	return err
+// Health reports whether the identity and the vault's directory can be read.
+func (s *Store) Health(ctx context.Context) error {
+	k, err := s.key(ctx)
+	if err == nil {
+		err = k.mixed
+	}
+	if err == nil {
+		if _, err = s.disk.Stat(s.dir); errors.Is(err, fs.ErrNotExist) {
+			err = nil // nothing was ever put
+		}
+	}
+	return providers.Unavailable(err)
 }

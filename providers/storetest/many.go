@@ -142,6 +142,20 @@ func concurrency(t *tester) {
 	require.Empty(t, t.listed())
 }
 
+// many: 64 callers at once, each with a secret of its own.
+func many(t *tester) {
+	var wg sync.WaitGroup
+	for i := range 64 {
+		wg.Go(func() {
+			if err := t.roundTrip(key{secret.Name(fmt.Sprintf("caller/%d", i)), 1}); err != nil {
+				t.Errorf("caller %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	require.Empty(t, t.listed())
+}
+
 // roundTrip puts a version, gets it and deletes it.
 func (t *tester) roundTrip(k key) error {
 	v, err := secret.New(t.mint(k))

@@ -19,8 +19,20 @@ import (
 	"secretctl/providers"
 )
 
+// Subject is a store to be tried.
+type Subject struct {
+	Store providers.Store
+	// Break keeps what the store stands on from working, until mend. Nil: it stands
+	// on nothing that could.
+	Break func() (mend func())
+	// Keep has somebody else keep a value in the store, and returns the reference to it
+	// and what puts another in its place; nil takes it away. Nil: the store is no
+	// [providers.Referrer].
+	Keep func(value []byte) (ref string, change func(value []byte))
+}
+
 // Run tries everything a store must do. open returns a new, empty store.
-func Run(t *testing.T, open func(t *testing.T) providers.Store) {
+func Run(t *testing.T, open func(t *testing.T) Subject) {
 	for name, test := range map[string]func(*tester){
 		"values":      values,
 		"absent":      absent,
@@ -34,8 +46,17 @@ func Run(t *testing.T, open func(t *testing.T) providers.Store) {
 		"list stops":  listStops,
 		"cancelled":   cancelled,
 		"concurrency": concurrency,
+		"batch":       batch,
+		"trouble":     trouble,
+		"health":      health,
+		"many":        many,
+		"record":      record,
+		"referred":    referred,
 	} {
-		t.Run(name, func(t *testing.T) { test(&tester{t, t.Context(), open(t)}) })
+		t.Run(name, func(t *testing.T) {
+			s := open(t)
+			test(&tester{t, t.Context(), s.Store, s})
+		})
 	}
 }
 
@@ -44,6 +65,7 @@ type tester struct {
 	*testing.T
 	ctx   context.Context
 	store providers.Store
+	Subject
 }
 
 // key names one version of one secret.
@@ -61,7 +83,11 @@ func (t *tester) try(ctx context.Context, k key, b []byte) (providers.Sum, error
 	v, err := secret.New(bytes.Clone(b))
 	require.NoError(t, err)
 	defer v.Clear()
-	return t.store.Put(ctx, k.name, k.version, v)
+	sum, err := t.store.Put(ctx, k.name, k.version, v)
+	if err != nil && len(b) > 0 {
+		require.NotContains(t, err.Error(), string(b))
+	}
+	return sum, err
 }
 
 // put puts the bytes, which must work.

@@ -1,7 +1,9 @@
 package durabletest
 
 import (
+	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/stretchr/testify/require"
@@ -18,6 +20,10 @@ var wholeTests = map[string]func(*tester){
 	"left behind":  leftBehind,
 	"temp in use":  tempInUse,
 	"rename taken": renameTaken,
+	"sync all":     syncAll,
+	"batch":        batch,
+	"discard":      discard,
+	"batch taken":  batchTaken,
 }
 
 func writeFile(t *tester) {
@@ -99,4 +105,83 @@ func renameTaken(t *tester) {
 	t.mkdir("file")
 	require.Error(t, durable.WriteFile(t.disk, "file", []byte("new"), 0o600))
 	require.Equal(t, []string{"file"}, t.names("."))
+}
+
+// syncAll: few and many at once, and what cannot be synced is an error among
+// them.
+func syncAll(t *tester) {
+	require.NoError(t, t.disk.SyncAll(nil, nil))
+	var files []durable.File
+	var dirs []string
+	for n := range 40 {
+		name := fmt.Sprint("d", n)
+		t.mkdir(name)
+		dirs = append(dirs, name)
+		files = append(files, t.open(name+"/file", os.O_WRONLY|os.O_CREATE))
+		_, err := files[n].WriteAt([]byte(name), 0)
+		require.NoError(t, err)
+	}
+	for _, n := range []int{1, len(dirs)} {
+		require.NoError(t, t.disk.SyncAll(files[:n], nil))
+		require.NoError(t, t.disk.SyncAll(nil, dirs[:n]))
+		require.NoError(t, t.disk.SyncAll(files[:n], dirs[:n]))
+		require.ErrorIs(t, t.disk.SyncAll(nil, append(dirs[:n:n], "absent")), fs.ErrNotExist)
+		t.put("file", "")
+		requireUnreadable(t, t.disk.SyncAll(nil, append(dirs[:n:n], "file/x")))
+	}
+	require.NoError(t, files[7].Close())
+	for _, some := range [][]durable.File{files[7:8], files} {
+		require.ErrorIs(t, t.disk.SyncAll(some, nil), fs.ErrClosed)
+	}
+}
+
+// batch: the files are there once it is committed, and not before.
+func batch(t *tester) {
+	t.put("old", "text")
+	b := durable.NewBatch(t.disk)
+	require.NoError(t, b.WriteFile("old", []byte("new"), 0o600))
+	for n := range 40 {
+		dir := fmt.Sprintf("d/%d", n%8)
+		require.NoError(t, b.MkdirAll(dir, 0o700))
+		require.NoError(t, b.WriteFile(fmt.Sprintf("%s/file-%d", dir, n), fmt.Append(nil, n), 0o600))
+	}
+	t.requireText("text", "old")
+	t.requireAbsent("d/3/file-3")
+	require.NoError(t, b.Commit())
+	t.requireText("new", "old")
+	for n := range 40 {
+		t.requireText(fmt.Sprint(n), fmt.Sprintf("d/%d/file-%d", n%8, n))
+	}
+	require.Equal(t, []string{"file-1", "file-17", "file-25", "file-33", "file-9"}, t.names("d/1"))
+	require.Equal(t, []string{"d", "old"}, t.names("."))
+	require.NoError(t, b.Discard(), "there is nothing left of it")
+	t.requireText("new", "old")
+}
+
+// discard: nothing is left of a batch but its directories.
+func discard(t *tester) {
+	t.put("old", "text")
+	b := durable.NewBatch(t.disk)
+	require.NoError(t, b.MkdirAll("d", 0o700))
+	require.NoError(t, b.WriteFile("d/file", []byte("text"), 0o600))
+	require.NoError(t, b.WriteFile("old", []byte("new"), 0o600))
+	require.ErrorIs(t, b.WriteFile("absent/file", nil, 0o600), fs.ErrNotExist)
+	require.NoError(t, b.Discard())
+	require.NoError(t, b.Commit())
+	t.requireText("text", "old")
+	require.Equal(t, []string{"d", "old"}, t.names("."))
+	require.Empty(t, t.names("d"))
+}
+
+// batchTaken: one file that cannot have its name leaves no temporary one of any.
+func batchTaken(t *tester) {
+	t.mkdir("b")
+	b := durable.NewBatch(t.disk)
+	for _, name := range []string{"a", "b", "c"} {
+		require.NoError(t, b.WriteFile(name, []byte(name), 0o600))
+	}
+	require.Error(t, b.Commit())
+	t.requireText("a", "a")
+	t.requireAbsent("c")
+	require.Equal(t, []string{"a", "b"}, t.names("."))
 }

@@ -5,10 +5,10 @@
 // Between this process and the program is a keeper: this binary again, with no
 // other work than to be the program's parent. It leads the session of the
 // program's terminal, without which the kernel would not let ^Z stop anything,
-// and it guards against a program, or files made for it, that outlive this
-// process: when this one is gone, by SIGKILL too, it kills the program and
-// removes the files. On Linux the kernel kills the program when the keeper is
-// killed; what is left then is for [Sweep].
+// and it guards against a program that outlives this process: when this one is
+// gone, by SIGKILL too, it kills the program. On Linux the kernel kills the
+// program when the keeper is killed. Beside files made for the program there is
+// a guard, which removes them when both are gone; see [Dir].
 //
 // It does not guard against what the program starts: that is not found, nor
 // ended, once it has left the program's process group. Where a process in the
@@ -44,7 +44,11 @@ type Command struct {
 	// writes to the files itself.
 	Filter func(dst io.Writer) io.WriteCloser
 
-	// Files is removed when the program has ended; nil is none.
+	// Again says that another program may follow, which needs Stdout as well: its
+	// reader is not told when this one closes it.
+	Again bool
+
+	// Files are the program's, and there at least as long as it; nil is none.
 	Files *Dir
 
 	// Signals are passed on like those that this process gets.
@@ -60,6 +64,21 @@ type StartError struct {
 func (e *StartError) Error() string { return fmt.Sprintf("running %q: %v", e.Name, e.Err) }
 
 func (e *StartError) Unwrap() error { return e.Err }
+
+// Part does what this process is for when it is one of those that this package
+// starts, and returns its exit code. It comes before anything else in main.
+func Part(args []string) (code int, ok bool) {
+	if len(args) != 2 {
+		return 0, false
+	}
+	switch args[1] {
+	case keeperArg:
+		return keep(), true
+	case guardArg:
+		return guardFiles(), true
+	}
+	return 0, false
+}
 
 // errKeeper is the end of a keeper that said nothing of its program's.
 var errKeeper = errors.New("the process that kept the program was killed, and the program with it")
@@ -123,7 +142,7 @@ func (r *running) start() error {
 	defer theirs.Close()
 	r.link, r.events = ours, make(chan event)
 	r.keeper = &exec.Cmd{
-		Path: self, Args: []string{"secretctl", KeeperArg},
+		Path: self, Args: []string{"secretctl", keeperArg},
 		Stdin: r.files[0], Stdout: r.files[1], Stderr: r.files[2],
 		ExtraFiles: []*os.File{theirs},
 	}
@@ -145,9 +164,6 @@ func (r *running) start() error {
 		}
 	}
 	o := order{own: r.own, later: r.later, path: r.Path, args: r.Args, env: r.Env}
-	if r.Files != nil {
-		o.dir, o.links = r.Files.path, r.Files.links
-	}
 	frame := o.encode()
 	defer clear(frame)
 	if _, err := ours.Write(frame); err != nil {

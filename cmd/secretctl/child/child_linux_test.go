@@ -278,7 +278,7 @@ func TestFind(t *testing.T) {
 // FuzzOrder: what is read is what was sent, and nothing makes reading fail but
 // by an error.
 func FuzzOrder(f *testing.F) {
-	o := order{own: true, path: "/bin/sh", args: []string{"sh", "-c", ""}, env: []byte("A=b\x00C=\x00"), dir: "/dev/shm/x", links: []string{"/a"}}
+	o := order{own: true, path: "/bin/sh", args: []string{"sh", "-c", ""}, env: []byte("A=b\x00C=\x00")}
 	f.Add(o.encode())
 	f.Add((&order{}).encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -294,7 +294,7 @@ func FuzzOrder(f *testing.F) {
 
 func TestOrderArrives(t *testing.T) {
 	for _, o := range []*order{
-		{own: true, path: "/bin/sh", args: []string{"sh", "-c", ""}, env: []byte("A=b\x00C=\x00"), dir: "/x", links: []string{"/a", "/b"}},
+		{own: true, path: "/bin/sh", args: []string{"sh", "-c", ""}, env: []byte("A=b\x00C=\x00")},
 		{path: "p", args: []string{"a"}, env: []byte{}},
 	} {
 		frame := o.encode()

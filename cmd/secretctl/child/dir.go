@@ -13,10 +13,12 @@ import (
 
 // Dir is a private directory with files for one program: mode 0700, in memory
 // where the machine has a file system there. It is locked while this process or
-// a keeper lives, and one that is not is nobody's: [Sweep] removes it.
+// a keeper lives, and one that is not is nobody's: a guard removes it, and where
+// that was killed too, [Sweep].
 type Dir struct {
 	path  string
 	lock  *os.File // the directory itself
+	guard *guard
 	links []string
 }
 
@@ -50,21 +52,38 @@ func NewDir(root string) (*Dir, error) {
 		if err != nil {
 			return nil, fmt.Errorf("making a directory for the files: %w", err)
 		}
-		d, err := lockDir(path)
+		d, err := lockDir(path, unix.LOCK_EX|unix.LOCK_NB)
 		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, fs.ErrNotExist) {
 			continue // it was swept before it was locked
 		}
-		return d, err
+		if err != nil {
+			return nil, err
+		}
+		if d.guard, err = newGuard(path); err != nil {
+			return nil, errors.Join(err, d.Remove())
+		}
+		return d, nil
 	}
 }
 
-// lockDir locks a directory that is there.
-func lockDir(path string) (*Dir, error) {
+// lockDir locks a directory that is there, as how says. Another user's it leaves
+// alone, as root too.
+func lockDir(path string, how int) (*Dir, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &stat); err != nil || int(stat.Uid) != os.Geteuid() {
+		f.Close()
+		return nil, errors.Join(fs.ErrPermission, err)
+	}
+	for {
+		if err = unix.Flock(int(f.Fd()), how); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -130,6 +149,9 @@ func (d *Dir) link(path, inside string) error {
 			return err
 		}
 	}
+	if err := d.guard.note(path); err != nil {
+		return err
+	}
 	if err := os.Symlink(inside, path); err != nil {
 		return err
 	}
@@ -159,8 +181,12 @@ func write(path string, b []byte) error {
 // Remove removes the directory, its files and the links to them. Doing so again
 // does nothing.
 func (d *Dir) Remove() error {
-	defer d.lock.Close()
-	return removeFiles(d.path, d.links)
+	err := removeFiles(d.path, d.links)
+	d.lock.Close()
+	if d.guard != nil {
+		d.guard.end()
+	}
+	return err
 }
 
 // removeFiles removes a directory and the links into it.
@@ -174,12 +200,12 @@ func removeFiles(dir string, links []string) (err error) {
 }
 
 // Sweep removes the directories in a root that were left behind because this
-// process's like and its keeper were both killed. It passes over what is in use,
-// or another user's.
+// process's like, its keeper and the guard were all killed. It passes over what
+// is in use, or another user's.
 func Sweep(root string) error {
 	all, err := filepath.Glob(filepath.Join(root, prefix+"*"))
 	for _, path := range all {
-		d, e := lockDir(path)
+		d, e := lockDir(path, unix.LOCK_EX|unix.LOCK_NB)
 		if e != nil {
 			continue // in use, another's, or gone
 		}

@@ -87,6 +87,7 @@ func TestSweep(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, left.Put(elsewhere+"/b", []byte("old")))
 	require.NoError(t, left.lock.Close()) // as the kernel does for the dead
+	defer left.guard.end()
 	require.NoError(t, os.Mkdir(root+"/other", 0o700))
 	target := t.TempDir()
 	require.NoError(t, os.Symlink(target, root+"/"+prefix+"link"))
@@ -102,6 +103,26 @@ func TestSweep(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "new", string(text))
 	require.NoError(t, used.Remove())
+}
+
+// TestSweepLeavesOthersAlone: root does not take from another user what that
+// may be using, and nobody complains of what is not theirs.
+func TestSweepLeavesOthersAlone(t *testing.T) {
+	if os.Getuid() != 0 {
+		if os.Getenv("SECRETCTL_TEST_STRICT") != "" {
+			t.Fatal("this test needs root: a second uid")
+		}
+		t.Skip("needs root: a second uid")
+	}
+	root := t.TempDir()
+	theirs := root + "/" + prefix + "theirs"
+	require.NoError(t, os.Mkdir(theirs, 0o755))
+	require.NoError(t, os.Chown(theirs, 65534, 65534))
+	mine := root + "/" + prefix + "mine"
+	require.NoError(t, os.Mkdir(mine, 0o700))
+	require.NoError(t, Sweep(root))
+	require.DirExists(t, theirs)
+	require.NoDirExists(t, mine)
 }
 
 func TestRoots(t *testing.T) {

@@ -12,15 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// KeeperArg is the one argument of a process that is a keeper: it must call
-// [Keep] and nothing else.
-const KeeperArg = "keep-child"
+// keeperArg is the one argument of a process that is a keeper.
+const keeperArg = "keep-child"
 
-// linkFD is the keeper's end of the link; the lock of the files follows it.
+// linkFD is the keeper's end of the link. The lock of the files follows it, so
+// that they stay as long as the program.
 const linkFD = 3
 
-// Keep is the life of a keeper. It returns the exit code.
-func Keep() int {
+// keep is the life of a keeper. It returns the exit code.
+func keep() int {
 	// The kernel kills the program when the thread ends that started it.
 	runtime.LockOSThread()
 	unix.CloseOnExec(linkFD)
@@ -46,7 +46,6 @@ type keeper struct {
 }
 
 func (k *keeper) keep() int {
-	defer k.remove()
 	k.last = make(map[syscall.Signal]time.Time)
 	signal.Notify(k.got, heeded(passed...)...)
 	if err := k.start(); err != nil {
@@ -68,7 +67,6 @@ func (k *keeper) keep() int {
 				k.stopped(status.StopSignal())
 				continue
 			}
-			k.remove()
 			_ = event{ended, uint32(status)}.send(k.link)
 			return 0
 		case s := <-k.got:
@@ -225,13 +223,6 @@ func (k *keeper) abandoned() {
 		if !status.Stopped() {
 			return
 		}
-	}
-}
-
-// remove removes the files that were made for the program.
-func (k *keeper) remove() {
-	if k.dir != "" {
-		_ = removeFiles(k.dir, k.links) // nobody is left to be told; Sweep tries again
 	}
 }
 

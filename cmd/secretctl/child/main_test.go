@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMain is also the main of the keepers that the tests start.
+// TestMain is also the main of the processes that the tests start.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == KeeperArg {
-		os.Exit(Keep())
+	if code, ok := Part(os.Args); ok {
+		os.Exit(code)
 	}
 	// Under nohup, or in the background of a shell without job control, what the
 	// tests start would ignore these, as it should.

@@ -21,6 +21,7 @@ type relay struct {
 	from, to *os.File
 	filter   func(io.Writer) io.WriteCloser
 	shared   bool // from is used by others too, so it is theirs to close
+	again    bool // so is to, when this is over
 
 	wake  *wake
 	asks  chan bool     // whether it is the last time
@@ -104,7 +105,7 @@ func (r *relay) rest(filter io.Writer, buf []byte) bool {
 // close ends the filter. Whoever reads a pipe of ours is told of the end as by
 // the program itself.
 func (r *relay) close(filter io.Closer) {
-	if filter.Close() == nil && r.to == os.Stdout && !isTerminal(r.to) {
+	if filter.Close() == nil && !r.again && r.to == os.Stdout && !isTerminal(r.to) {
 		r.to.Close()
 	}
 }

@@ -67,6 +67,7 @@ func (c *Command) connect() (s *streams, err error) {
 		}
 	}
 	for _, r := range s.relays {
+		r.again = c.Again
 		r.start()
 	}
 	return s, nil

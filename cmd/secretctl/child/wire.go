@@ -21,9 +21,6 @@ type order struct {
 	path  string
 	args  []string
 	env   []byte // entries, each followed by a NUL
-
-	dir   string   // removed when the program has ended; "" is none
-	links []string // symbolic links into dir, removed too
 }
 
 // maxOrder is the largest order, in bytes: more than a kernel takes. A sanity
@@ -33,8 +30,8 @@ const maxOrder = 16 << 20
 // encode returns the order as it is sent: its length, then texts that are each
 // followed by a NUL, which none of them holds. The caller clears it.
 func (o *order) encode() []byte {
-	size := 4 + 32 + len(o.path) + len(o.dir) + len(o.env)
-	for _, s := range append(o.args, o.links...) {
+	size := 4 + 32 + len(o.path) + len(o.env)
+	for _, s := range o.args {
 		size += len(s) + 1
 	}
 	b := make([]byte, 4, size) // it must not grow: what it grew out of would stay
@@ -42,12 +39,9 @@ func (o *order) encode() []byte {
 	text(strconv.FormatBool(o.own))
 	text(strconv.FormatBool(o.later))
 	text(o.path)
-	text(o.dir)
-	for _, list := range [][]string{o.links, o.args} {
-		text(strconv.Itoa(len(list)))
-		for _, s := range list {
-			text(s)
-		}
+	text(strconv.Itoa(len(o.args)))
+	for _, s := range o.args {
+		text(s)
 	}
 	b = append(b, o.env...)
 	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
@@ -76,14 +70,12 @@ func readOrder(r io.Reader) (*order, error) {
 		b, whole = rest, whole && ok
 		return string(head)
 	}
-	o := &order{own: text() == "true", later: text() == "true", path: text(), dir: text()}
-	for _, list := range []*[]string{&o.links, &o.args} {
-		count, err := strconv.Atoi(text())
-		for i := 0; i < count && err == nil && whole; i++ {
-			*list = append(*list, text())
-		}
-		whole = whole && err == nil
+	o := &order{own: text() == "true", later: text() == "true", path: text()}
+	count, err := strconv.Atoi(text())
+	for i := 0; i < count && err == nil && whole; i++ {
+		o.args = append(o.args, text())
 	}
+	whole = whole && err == nil
 	if o.env = b; !whole || len(b) > 0 && b[len(b)-1] != 0 {
 		clear(b)
 		return nil, errOrder

@@ -31,6 +31,7 @@ type Entry struct {
 	// one, one that depends on other variables or on what programs print, or none.
 	Disagree []Dialect
 
+	colon     bool // stands behind the key, and no =
 	statement Span // from the key to where the last line of it ends
 }
 
@@ -79,7 +80,7 @@ func Parse(b []byte) (*File, error) {
 	f.strays = strays(b, statements)
 	lines := lineCounter{b: b}
 	for _, s := range statements {
-		e := Entry{Key: string(s.key.of(b)), Line: lines.at(s.key.Start), Value: s.value, Span: s.raw, Quote: s.quote, Export: s.export, statement: Span{s.key.Start, s.end}}
+		e := Entry{Key: string(s.key.of(b)), Line: lines.at(s.key.Start), Value: s.value, Span: s.raw, Quote: s.quote, Export: s.export, colon: s.colon, statement: Span{s.key.Start, s.end}}
 		f.entries = append(f.entries, e)
 	}
 	found := make([]map[int]assignment, len(others))

@@ -20,8 +20,9 @@ var motdotlaLine = lazily(`(?m)` + strings.ReplaceAll(
 type statementOf struct {
 	assignment
 	export bool
-	begin  int // of the line
-	end    int // of the last line, before its line end
+	colon  bool // stands behind the key, and no =
+	begin  int  // of the line
+	end    int  // of the last line, before its line end
 }
 
 // motdotla reads a file as motdotla's dotenv does, which gives up on none.
@@ -33,7 +34,7 @@ func motdotla(b []byte) (found []statementOf) {
 		if m[8] >= 0 {
 			start, end = trimmed(t.b, m[8], m[9])
 		}
-		s := statementOf{export: m[2] >= 0, begin: t.span(m[0], m[0]).Start, end: t.span(m[1], m[1]).Start}
+		s := statementOf{export: m[2] >= 0, colon: bytes.IndexByte(t.b[m[6]:m[7]], '=') < 0, begin: t.span(m[0], m[0]).Start, end: t.span(m[1], m[1]).Start}
 		s.key = t.span(m[4], m[5])
 		double := start < end && t.b[start] == '"'
 		if quoted(t.b[start:end]) {

@@ -40,7 +40,7 @@ func (s Spelling) write(dst, value []byte) []byte {
 }
 
 // Spelling returns how an entry's value is written, and false when it is a
-// mixture: then [File.Write] writes the same value with other bytes.
+// mixture: then [File.Write] would write the same value with other bytes.
 func (f *File) Spelling(i int) (s Spelling, ok bool) {
 	e := f.entries[i]
 	written := make([]byte, 0, 2*len(e.Value)) // it must not grow: that would leave a copy behind

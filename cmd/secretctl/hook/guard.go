@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"mvdan.cc/sh/v3/syntax"
 )
@@ -71,10 +72,12 @@ var readers = []string{
 }
 
 // secretName matches the names of variables that hold credentials.
-var secretName = regexp.MustCompile(`(?i)(?:^|_)(?:(?:api)?_?key|token|secret|password|passwd|credentials?)(?:$|_)`)
+var secretName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)(?:^|_)(?:(?:api)?_?key|token|secret|password|passwd|credentials?)(?:$|_)`)
+})
 
 // expansion matches the use of a variable, as [wordText] writes it.
-var expansion = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
+var expansion = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`) })
 
 // blockedCommand says why a shell's command is not to be run. It looks at each
 // simple command in it, without running or expanding anything. What cannot be read
@@ -251,13 +254,13 @@ func blockedCall(all []string, taken bool) string {
 	case taken:
 	case strings.HasPrefix(name, "secretctl") && len(args) > 0 && args[0] == "get":
 		return "it prints a secret"
-	case name == "printenv" && (len(args) == 0 || slices.ContainsFunc(args, secretName.MatchString)):
+	case name == "printenv" && (len(args) == 0 || slices.ContainsFunc(args, secretName().MatchString)):
 		return printsEnvironment
 	case name == "env" && !slices.ContainsFunc(args, isProgram), name == "set" && len(args) == 0:
 		return printsEnvironment
 	case name == "echo", name == "printf":
-		for _, m := range expansion.FindAllStringSubmatch(strings.Join(args, " "), -1) {
-			if secretName.MatchString(m[1]) {
+		for _, m := range expansion().FindAllStringSubmatch(strings.Join(args, " "), -1) {
+			if secretName().MatchString(m[1]) {
 				return "it prints the variable " + m[1]
 			}
 		}

@@ -236,7 +236,7 @@ func (s *Scanner) staged(ctx context.Context, dir string) error {
 		}
 	}
 	old := newMemory()
-	past := &Scanner{Known: s.Known}
+	past := &Scanner{Known: s.Known, Longest: s.Longest}
 	err = past.versions(ctx, at, before, func(t *text, v version, r io.Reader) error {
 		t.seen = func(rule string, value []byte) bool { old.note(v.path, rule, value); return false }
 		return t.search(r, source{path: v.path, place: v.path, base: &b})

@@ -52,7 +52,7 @@ func scanned(t testing.TB, s *scan.Scanner, paths ...string) *scan.Scanner {
 
 // known is a scanner that knows a value of the vault.
 func known(name, value string) *scan.Scanner {
-	return &scan.Scanner{Known: func(b []byte) (hits []scan.Hit) {
+	return &scan.Scanner{Longest: len(value), Known: func(b []byte) (hits []scan.Hit) {
 		for at := 0; ; {
 			n := strings.Index(string(b[at:]), value)
 			if n < 0 {

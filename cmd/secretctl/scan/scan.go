@@ -83,6 +83,8 @@ type Scanner struct {
 	// Known finds the values that are held in the vault, in order of their
 	// beginnings. nil: none are known. It is called by several goroutines at once.
 	Known func(b []byte) []Hit
+	// Longest is how long the longest is that Known finds, in bytes.
+	Longest int
 
 	files, bytes, allowed atomic.Int64
 
@@ -157,7 +159,7 @@ func (s *Scanner) workers(do func(*text)) *sync.WaitGroup {
 	var all sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		all.Go(func() {
-			t := &text{s: s, buf: make([]byte, window)}
+			t := &text{s: s, buf: make([]byte, window+s.longer())}
 			defer clear(t.buf) // it held what was found
 			do(t)
 		})

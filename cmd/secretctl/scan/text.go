@@ -17,9 +17,13 @@ import (
 // at the beginning of the next, so that nothing is cut in two.
 const (
 	window  = 1 << 20
-	overlap = 64 << 10 // longer than any find but a value of the vault that is longer itself
+	overlap = 64 << 10 // longer than any find but a value of the vault
 	lead    = 1 << 10  // longer than what a find is recognised by before it
 )
+
+// longer is how much longer window and overlap are, where the vault has a value
+// that the overlap does not hold.
+func (s *Scanner) longer() int { return max(0, s.Longest-overlap) }
 
 // A source is where a text comes from.
 type source struct {
@@ -76,7 +80,7 @@ func (t *text) search(r io.Reader, from source) error {
 		last := filled < len(t.buf)
 		limit := len(b)
 		if !last {
-			limit -= overlap
+			limit -= overlap + t.s.longer()
 		}
 		for _, c := range t.candidates(b, from) {
 			if c.start < searched || c.start >= limit {

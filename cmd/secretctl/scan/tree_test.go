@@ -96,6 +96,22 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+// TestLongValues: a value of the vault is found whatever it is longer than.
+func TestLongValues(t *testing.T) {
+	const window = 1 << 20
+	for _, size := range []int{60 << 10, 200 << 10, window} {
+		value := strings.Repeat("0123456789abcde\n", size/16)
+		for _, at := range []int{0, window / 2, window - 100, 2*window - 70_000} {
+			path := filepath.Join(t.TempDir(), "f")
+			text := strings.Repeat("and so on\n", at/10) + value + strings.Repeat("and so on\n", window/10)
+			require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+			found := scanned(t, known("long", value), path).Findings()
+			require.Len(t, found, 1, "%d bytes at %d", size, at)
+			require.Equal(t, [2]int{at/10 + 1, 1}, [2]int{found[0].Line, found[0].Column})
+		}
+	}
+}
+
 // TestUTF16: files that Windows wrote.
 func TestUTF16(t *testing.T) {
 	dir := t.TempDir()
