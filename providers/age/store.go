@@ -123,7 +123,11 @@ func (s *Store) read(name secret.Name, version uint64) ([]byte, error) {
 	if !info.Mode().IsRegular() || info.Size() > maxFile {
 		return nil, fmt.Errorf("opening %s: it is not a file of ours", file)
 	}
-	return durable.ReadFile(s.disk, file)
+	sealed, err := durable.ReadFile(s.disk, file)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = providers.ErrAbsent // it was deleted meanwhile
+	}
+	return sealed, err
 }
 
 // Sum returns the sum of a version's file.

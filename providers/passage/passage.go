@@ -65,7 +65,7 @@ type Store struct {
 	dir  string
 	keys *age.Store
 
-	mu   sync.Mutex // one call that changes something at a time
+	mu   sync.RWMutex // a version is in the file that passage shows, or beside it
 	open sync.Mutex
 	disk durable.Disk // nil: it was not opened yet
 }
@@ -149,11 +149,17 @@ func read(d durable.Disk, file string) ([]byte, error) {
 	if !info.Mode().IsRegular() || info.Size() > maxFile {
 		return nil, fmt.Errorf("opening %s: it is not a file of ours", file)
 	}
-	return durable.ReadFile(d, file)
+	b, err := durable.ReadFile(d, file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // passage removed it meanwhile
+	}
+	return b, err
 }
 
 // bytesOf returns a version's bytes at rest.
 func (s *Store) bytesOf(d durable.Disk, name secret.Name, version uint64) ([]byte, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	all, err := numbers(d, name)
 	if err != nil {
 		return nil, err

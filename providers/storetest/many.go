@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -113,14 +114,17 @@ func cancelled(t *tester) {
 }
 
 // concurrency: whatever goes on with other versions, of the same secret too, each
-// goes its way.
+// goes its way, and one that stays is there all the time.
 func concurrency(t *tester) {
 	const secrets, rounds = 4, 6
-	var wg sync.WaitGroup
+	stays := key{"shared/0", 4}
+	value := t.mint(stays)
+	sum := t.put(stays, value)
+	var wg, others sync.WaitGroup
 	for i := range secrets {
 		for version := range uint64(3) {
-			k := key{secret.Name(fmt.Sprintf("shared/%d", i/2)), uint64(i%2)*3 + version + 1}
-			wg.Go(func() {
+			k := key{secret.Name(fmt.Sprintf("shared/%d", i/2)), uint64(i%2)*4 + version + 1}
+			others.Go(func() {
 				for range rounds {
 					if err := t.roundTrip(k); err != nil {
 						t.Errorf("%v: %v", k, err)
@@ -130,15 +134,49 @@ func concurrency(t *tester) {
 			})
 		}
 	}
-	wg.Go(func() {
-		for range rounds {
-			if err := t.store.List(t.ctx, func(secret.Name, uint64, providers.Sum) error { return nil }); err != nil {
-				t.Errorf("listing meanwhile: %v", err)
-				return
+	over := make(chan struct{})
+	wg.Go(func() { others.Wait(); close(over) })
+	meanwhile := func(what string, do func() error) {
+		wg.Go(func() {
+			for goesOn := true; goesOn; {
+				select {
+				case <-over:
+					goesOn = false // and once more
+				default:
+				}
+				if err := do(); err != nil {
+					t.Errorf("%s meanwhile: %v", what, err)
+					return
+				}
 			}
+		})
+	}
+	meanwhile("getting", func() error {
+		v, err := t.store.Get(t.ctx, stays.name, stays.version, sum)
+		if err != nil {
+			return err
 		}
+		defer v.Clear()
+		return v.Use(func(got []byte) error {
+			if !bytes.Equal(got, value) {
+				return errors.New("it is another value")
+			}
+			return nil
+		})
+	})
+	meanwhile("listing", func() error {
+		found := false
+		err := t.store.List(t.ctx, func(name secret.Name, version uint64, s providers.Sum) error {
+			found = found || key{name, version} == stays && s == sum
+			return nil
+		})
+		if err == nil && !found {
+			err = errors.New("what stays is not in it")
+		}
+		return err
 	})
 	wg.Wait()
+	require.NoError(t, t.store.Delete(t.ctx, stays.name, stays.version))
 	require.Empty(t, t.listed())
 }
 
