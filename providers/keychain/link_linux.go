@@ -213,10 +213,12 @@ func stale(err error) bool {
 	return errors.Is(err, dbus.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network) && !network.Timeout()
 }
 
-// gone reports whether what was asked is not there.
+// gone reports whether what was asked is not there. KeePassXC takes an item away a
+// part at a time.
 func gone(err error) bool {
 	switch nameOf(err) {
-	case "org.freedesktop.Secret.Error.NoSuchObject", "org.freedesktop.DBus.Error.UnknownObject", "org.freedesktop.DBus.Error.UnknownMethod":
+	case "org.freedesktop.Secret.Error.NoSuchObject", "org.freedesktop.DBus.Error.UnknownObject",
+		"org.freedesktop.DBus.Error.UnknownInterface", "org.freedesktop.DBus.Error.UnknownMethod":
 		return true
 	}
 	return false
