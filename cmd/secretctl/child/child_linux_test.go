@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"strconv"
@@ -99,6 +100,12 @@ func TestRunKeepsOrder(t *testing.T) {
 // TestRunGivesNoDescriptorsAway: the program has the descriptors that it would
 // have without us.
 func TestRunGivesNoDescriptorsAway(t *testing.T) {
+	// What this process was started with is in the way of os/exec, which closes one
+	// that has the number it wants. One that it does not want is passed on.
+	require.NoError(t, unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC))
+	passed, err := unix.FcntlInt(0, unix.F_DUPFD, 100)
+	require.NoError(t, err)
+	defer unix.Close(passed)
 	const list = `for fd in /proc/self/fd/*; do readlink $fd; done | grep -c . ; ls /proc/self/fd | tr '\n' ' '`
 	direct := exec.Command("/bin/sh", "-c", list)
 	direct.Stderr = os.Stderr
@@ -111,6 +118,7 @@ func TestRunGivesNoDescriptorsAway(t *testing.T) {
 	_, err = c.Run(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, string(want), stdout())
+	require.Contains(t, string(want), fmt.Sprintf(" %d ", passed))
 	require.NoError(t, d.Remove())
 }
 
