@@ -155,7 +155,17 @@ func (e *Engine) Start(o Order) (providers.Progress, error) {
 			}
 			continue // it has ended meanwhile
 		}
-		p, err := e.begin(&o)
+		p, left, err := e.begin(&o)
+		if left != nil {
+			// What is wanted is asked of it. It may be over by now, and was that.
+			p, err = e.join(left, &o)
+			if errors.Is(err, ErrNone) && o.Value.IsZero() && !o.Emergency {
+				return p, nil
+			} else if !errors.Is(err, ErrNone) {
+				return p, err
+			}
+			continue
+		}
 		if err == nil {
 			e.notify(p)
 		}
@@ -168,18 +178,19 @@ func (e *Engine) Start(o Order) (providers.Progress, error) {
 // errBegun means that somebody else was first, or tried to be.
 var errBegun = errors.New("a rotation has begun")
 
-// begin is Start for a secret that has no rotation under way.
-func (e *Engine) begin(o *Order) (providers.Progress, error) {
+// begin is Start for a secret that has no rotation under way. flying is one that
+// another host has left, and which goes on now.
+func (e *Engine) begin(o *Order) (p providers.Progress, flying *flight, err error) {
 	setup, ok := e.Setup(o.Secret)
 	if !ok {
-		return providers.Progress{}, ErrNoSetup
+		return p, nil, ErrNoSetup
 	}
 	if setup.Kind.Shape == providers.ShapeManual && o.Value.IsZero() {
-		return providers.Progress{}, ErrByHand
+		return p, nil, ErrByHand
 	}
 	done, err := e.first(o.Secret)
 	if err != nil {
-		return providers.Progress{}, err
+		return p, nil, err
 	}
 	defer done()
 	r := Rotation{
@@ -189,24 +200,23 @@ func (e *Engine) begin(o *Order) (providers.Progress, error) {
 	r.Tag = fmt.Sprintf("secretctl/%s/%s", r.Secret, r.ID)
 	left, err := e.claimNew(&r)
 	if err != nil {
-		return providers.Progress{}, err
+		return p, nil, err
 	}
 	if left != nil {
 		if err := e.journal.save(left); err != nil {
-			return providers.Progress{}, err
+			return p, nil, err
 		}
 		if err := e.journal.owe(left.Secret, left.ID); err != nil {
 			e.Warn(fmt.Sprintf("rotating %s: writing the rotation journal: %v", left.Secret, err))
 		}
-		e.fly(left)
-		return left.Progress(), errBegun // and what is wanted is asked of it
+		return p, e.fly(left), nil
 	}
 	if err := e.prepareNew(&r, o, &setup); err != nil {
 		e.unclaim(&r)
-		return providers.Progress{}, err
+		return p, nil, err
 	}
 	e.fly(&r)
-	return r.Progress(), nil
+	return r.Progress(), nil, nil
 }
 
 // prepareNew has the journal know of a rotation that begins.
@@ -230,12 +240,13 @@ func (e *Engine) prepareNew(r *Rotation, o *Order, setup *Setup) (err error) {
 }
 
 // fly has a rotation that the journal knows go on.
-func (e *Engine) fly(r *Rotation) {
+func (e *Engine) fly(r *Rotation) *flight {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	f := newFlight(*r)
 	e.flights[r.Secret] = f
 	e.driveLocked(f)
+	return f
 }
 
 // warnOf has the rotation say from its beginning which version is lost by it that
