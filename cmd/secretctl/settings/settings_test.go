@@ -23,7 +23,7 @@ var files = [][]byte{
 	nil, []byte(`{}`), []byte("{}\n"), []byte("{\n}\n"), []byte("{ }"), []byte(`{"a":1}`), []byte(`{"a":1,"b":[2]}` + "\n"),
 	[]byte("{\n  \"model\": \"opus\"\n}\n"), []byte("{\r\n\t\"model\" : \"opus\",\r\n\t\"env\" : { \"A\":\"b\" }\r\n}"),
 	[]byte(`{"hooks":{}}`), []byte(`{"hooks":{ }, "a": "\u00e9"}`), []byte("{\n    \"hooks\": {\n    }\n}"),
-	[]byte(`{"hooks":{"PreToolUse":[]}}`), []byte(`{"hooks":{"PostToolUse":[ ],"Stop":[]}}`),
+	[]byte(`{"hooks":{"PreToolUse":[]}}`), []byte(`{"hooks":{"PostToolUse":["Stop"],"Stop":[{"matcher":5}]}}`), []byte(`{"hooks":{"PostToolUse":[ ],"Stop":[]}}`),
 	[]byte("{\n  \"hooks\": {\n    \"PreToolUse\": [\n      {\n        \"matcher\": \"Bash\",\n        \"hooks\": [\n          { \"type\": \"command\", \"command\": \"lint\" }\n        ]\n      }\n    ]\n  },\n  \"z\": null\n}\n"),
 }
 
@@ -48,12 +48,13 @@ func checkThereAndBack(t *testing.T, before []byte) {
 	require.NoError(t, json.Unmarshal(both, &is), "%q", both)
 	require.Equal(t, helper, is.APIKeyHelper)
 	for _, event := range []string{"PreToolUse", "PostToolUse"} {
-		var groups []struct {
+		var groups []json.RawMessage // the others are whatever they were
+		require.NoError(t, json.Unmarshal(is.Hooks[event], &groups), "%q", both)
+		var last struct {
 			Matcher string
 			Hooks   []struct{ Type, Command string }
 		}
-		require.NoError(t, json.Unmarshal(is.Hooks[event], &groups), "%q", both)
-		last := groups[len(groups)-1]
+		require.NoError(t, json.Unmarshal(groups[len(groups)-1], &last), "%q", both)
 		require.Equal(t, "*", last.Matcher)
 		require.Equal(t, []struct{ Type, Command string }{{"command", hook}}, last.Hooks)
 	}
