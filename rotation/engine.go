@@ -301,6 +301,8 @@ func (e *Engine) join(f *flight, o *Order) (providers.Progress, error) {
 	r := f.rotation
 	e.mu.Unlock()
 	switch {
+	case r.State.Ended():
+		return r.Progress(), ErrNone
 	case !o.Value.IsZero() && !r.Lost:
 		return r.Progress(), ErrBusy
 	case !o.Value.IsZero():
