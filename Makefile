@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # How long each fuzz target runs.
 FUZZTIME = $(if $(SECRETCTL_LONG),60s,5s)
 
-# What only computes is not watched for races: it shares nothing, and would take
+# What only computes is not watched for races: it is not ours, and would take up to
 # ten times as long.
 ARITHMETIC = crypto/internal/... math/big filippo.io/edwards25519/... \
 	$(addprefix golang.org/x/crypto/,blake2b bcrypt blowfish chacha20 chacha20poly1305 curve25519 internal/... pbkdf2 scrypt)
