@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 )
@@ -22,8 +23,8 @@ import (
 // Names are slash-separated, relative to the home and as [fs.ValidPath] wants
 // them; "." is the home.
 type Disk interface {
-	// OpenFile opens a file with os.O_* flags. It never follows a symbolic link
-	// in the last element, nor one that leads out of the home.
+	// OpenFile opens a regular file with os.O_* flags. It never follows a symbolic
+	// link in the last element, nor one that leads out of the home.
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
 	Mkdir(name string, perm fs.FileMode) error
 	Rename(oldname, newname string) error
@@ -86,15 +87,28 @@ func ignoreAbsent(err error) error {
 }
 
 // ReadFile returns the whole content of a file.
-func ReadFile(d Disk, name string) ([]byte, error) {
+func ReadFile(d Disk, name string) ([]byte, error) { return ReadFileMax(d, name, math.MaxInt) }
+
+// ReadFileMax is ReadFile for one that others can put there. A longer one, in bytes,
+// is not read.
+func ReadFileMax(d Disk, name string, longest int64) ([]byte, error) {
 	f, err := d.OpenFile(name, os.O_RDONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	if err != nil {
+		if info, statErr := d.Stat(name); statErr == nil && !info.Mode().IsRegular() {
+			err = notOurs(name)
+		}
 		return nil, err
 	}
 	defer f.Close()
 	size, err := f.Size()
 	if err != nil {
 		return nil, err
+	}
+	if size > longest {
+		return nil, notOurs(name)
 	}
 	data := make([]byte, size)
 	n, err := f.ReadAt(data, 0)
@@ -103,6 +117,8 @@ func ReadFile(d Disk, name string) ([]byte, error) {
 	}
 	return data, nil
 }
+
+func notOurs(name string) error { return fmt.Errorf("opening %s: it is not a file of ours", name) }
 
 // Remove removes a file, durably.
 func Remove(d Disk, name string) error {

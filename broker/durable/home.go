@@ -6,16 +6,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"strings"
 	"sync"
 )
 
-// home is the real Disk. os.Root keeps every name below the directory, even
-// when something in it has been replaced by a link.
+// home is the real Disk.
 type home struct {
-	root  *os.Root
+	files tree
 	whole wholeSync
 }
 
@@ -41,7 +39,7 @@ func OpenHome(dir string) (Disk, error) {
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	return &home{root: root, whole: wholeSync{top: top}}, nil
+	return &home{files: newTree(root, top), whole: wholeSync{top: top}}, nil
 }
 
 func (h *home) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
@@ -52,31 +50,51 @@ func (h *home) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 	return file{f}, nil
 }
 
-// open opens the file in its directory, by its last element: os.Root follows a
-// link there that stays below it, whatever the flags say.
 func (h *home) open(name string, flag int, perm fs.FileMode) (*os.File, error) {
-	if !fs.ValidPath(name) {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
-	}
-	dir, err := h.root.Open(path.Dir(name))
-	if err != nil {
+	if err := valid("open", name); err != nil {
 		return nil, err
 	}
-	defer dir.Close()
-	f, err := openIn(dir, path.Base(name), flag, perm)
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
-	}
-	return f, nil
+	return h.files.open(name, flag, perm)
 }
 
-func (h *home) Mkdir(name string, perm fs.FileMode) error { return h.root.Mkdir(name, perm) }
-func (h *home) Rename(oldname, newname string) error      { return h.root.Rename(oldname, newname) }
-func (h *home) Remove(name string) error                  { return h.root.Remove(name) }
-func (h *home) Stat(name string) (fs.FileInfo, error)     { return h.root.Lstat(name) }
+func (h *home) Mkdir(name string, perm fs.FileMode) error {
+	if err := valid("mkdir", name); err != nil {
+		return err
+	}
+	return h.files.mkdir(name, perm)
+}
+
+func (h *home) Rename(oldname, newname string) error {
+	if err := errors.Join(valid("rename", oldname), valid("rename", newname)); err != nil {
+		return err
+	}
+	return h.files.rename(oldname, newname)
+}
+
+func (h *home) Remove(name string) error {
+	if err := valid("remove", name); err != nil {
+		return err
+	}
+	return h.files.remove(name)
+}
+
+func (h *home) Stat(name string) (fs.FileInfo, error) {
+	if err := valid("stat", name); err != nil {
+		return nil, err
+	}
+	return h.files.stat(name)
+}
+
+// valid refuses names that [Disk] does not have.
+func valid(op, name string) error {
+	if !fs.ValidPath(name) {
+		return &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
+	}
+	return nil
+}
 
 func (h *home) ReadDir(name string) ([]fs.DirEntry, error) {
-	dir, err := h.root.Open(name)
+	dir, err := h.files.openDir(name)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +105,7 @@ func (h *home) ReadDir(name string) ([]fs.DirEntry, error) {
 }
 
 func (h *home) SyncDir(name string) error {
-	dir, err := h.root.Open(name)
+	dir, err := h.files.openDir(name)
 	if err != nil {
 		return err
 	}
@@ -105,7 +123,7 @@ func (h *home) SyncAll(files []File, dirs []string) (err error) {
 		all = append(all, own.File)
 	}
 	for _, name := range dirs {
-		dir, err := h.root.Open(name)
+		dir, err := h.files.openDir(name)
 		if err != nil {
 			return err
 		}
@@ -140,7 +158,7 @@ func (h *home) SyncAll(files []File, dirs []string) (err error) {
 // Lock takes an flock on the directory itself: there is no lock file that
 // could be removed, and the kernel lets go when the process ends.
 func (h *home) Lock() (io.Closer, error) {
-	dir, err := h.root.Open(".")
+	dir, err := h.files.openDir(".")
 	if err != nil {
 		return nil, err
 	}

@@ -14,11 +14,11 @@ import (
 func openIn(dir *os.File, base string, flag int, perm fs.FileMode) (*os.File, error) {
 	var file int
 	err := withFD(dir, func(fd int) (err error) {
-		file, err = unix.Openat(fd, base, flag|unix.O_NOFOLLOW|unix.O_CLOEXEC, uint32(perm.Perm()))
+		file, err = unix.Openat(fd, base, flag|unix.O_NOFOLLOW|unix.O_CLOEXEC|waitless, uint32(perm.Perm()))
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return os.NewFile(uintptr(file), filepath.Join(dir.Name(), base)), nil
+	return regular(file, filepath.Join(dir.Name(), base))
 }

@@ -112,20 +112,9 @@ func (s *Store) get(ctx context.Context, name secret.Name, version uint64, want 
 }
 
 func (s *Store) read(name secret.Name, version uint64) ([]byte, error) {
-	file := s.file(name, version)
-	info, err := s.disk.Stat(file)
+	sealed, err := durable.ReadFileMax(s.disk, s.file(name, version), maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, providers.ErrAbsent
-	}
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxFile {
-		return nil, fmt.Errorf("opening %s: it is not a file of ours", file)
-	}
-	sealed, err := durable.ReadFile(s.disk, file)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = providers.ErrAbsent // it was deleted meanwhile
 	}
 	return sealed, err
 }

@@ -139,19 +139,9 @@ func numbers(d durable.Disk, name secret.Name) (all []uint64, err error) {
 
 // read returns a file's bytes, nil where there is none.
 func read(d durable.Disk, file string) ([]byte, error) {
-	info, err := d.Stat(file)
+	b, err := durable.ReadFileMax(d, file, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxFile {
-		return nil, fmt.Errorf("opening %s: it is not a file of ours", file)
-	}
-	b, err := durable.ReadFile(d, file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // passage removed it meanwhile
 	}
 	return b, err
 }
