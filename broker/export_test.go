@@ -61,12 +61,19 @@ func (b *Broker) Awaited() bool {
 	return b.changes.awaited()
 }
 
-// OneImportWriter makes imports write one value after the other, so that the
+// OneImportWriter makes imports take in one value after the other, so that the
 // changes of the disk have an order.
 func OneImportWriter() (restore func()) {
-	was := importWriters
-	importWriters = 1
-	return func() { importWriters = was }
+	writers, batches := importWriters, importBatches
+	importWriters, importBatches = 1, 1
+	return func() { importWriters, importBatches = writers, batches }
+}
+
+// ImportInBatches makes imports take in so many values at a time.
+func ImportInBatches(n int) (restore func()) {
+	was := importTogether
+	importTogether = func() int { return n }
+	return func() { importTogether = was }
 }
 
 // ClearValues empties the cache of opened values.

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,57 +39,9 @@ type ImportResult struct {
 	Version uint64      `json:"version"` // the current one now; of a dry run, then
 }
 
-// importTogether is how many entries become durable with the same few syncs.
-// Each has a file open until then.
-var importTogether = sync.OnceValue(func() int { return min(512, openFiles()/8) })
-
-// importBytes bounds what is in the locked memory at once, in bytes: a quarter,
-// since each value is there twice when it is read back.
-const importBytes = 1 << 20
-
-// importWriters is how many values are being written to their store at once:
-// each waits for the disk. Tests that crash at each change have one.
+// importWriters is how many values of a batch are being written to their store at
+// once: each may wait for the disk. Tests that crash at each change have one.
 var importWriters = 16
-
-// Import gives secrets their values. A value that a secret has already makes no
-// new version. Each is read back from its store and compared before the secret
-// counts as having it. Entries are done in order, some hundreds at a time; the
-// error is of the first that could not be, and then those before its batch are
-// done and the others are not.
-func (b *Broker) Import(ctx context.Context, c *Caller, entries []ImportEntry, o ImportOptions) (results []ImportResult, err error) {
-	if b.log == nil {
-		return nil, b.notRecorded(b.logErr)
-	}
-	names := make([]secret.Name, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name
-	}
-	defer b.writing.lock(names...)()
-	for len(entries) > 0 {
-		n := batchLen(entries)
-		done, err := b.importBatch(ctx, c, entries[:n], o)
-		if err != nil {
-			return results, err
-		}
-		results = append(results, done...)
-		entries = entries[n:]
-	}
-	return results, nil
-}
-
-// batchLen returns how many entries are done together: no secret twice.
-func batchLen(entries []ImportEntry) int {
-	seen := make(map[secret.Name]bool)
-	bytes := 0
-	for i, e := range entries {
-		bytes += e.Value.Len()
-		if i > 0 && (i == importTogether() || bytes > importBytes || seen[e.Name]) {
-			return i
-		}
-		seen[e.Name] = true
-	}
-	return len(entries)
-}
 
 // incoming is one entry on its way in.
 type incoming struct {
@@ -101,24 +54,21 @@ type incoming struct {
 	err    error
 }
 
-func (b *Broker) importBatch(ctx context.Context, c *Caller, entries []ImportEntry, o ImportOptions) ([]ImportResult, error) {
+// prepare puts the entries of a batch in their stores, where nobody knows of them
+// yet.
+func (b *Broker) prepare(ctx context.Context, entries []ImportEntry, o ImportOptions) ([]incoming, error) {
 	batch := make([]incoming, len(entries))
-	results := make([]ImportResult, len(entries))
 	for i := range entries {
 		in := &batch[i]
 		in.ImportEntry = entries[i]
 		if err := b.plan(ctx, in, o); err != nil {
 			return nil, unavailable("importing", in.Name, err)
 		}
-		results[i] = in.result
 	}
 	if o.DryRun {
-		return results, nil
+		return batch, nil
 	}
-	if err := b.putAll(ctx, batch); err != nil {
-		return nil, err
-	}
-	return results, b.publishAll(ctx, c, batch)
+	return batch, b.putAll(ctx, batch)
 }
 
 // plan works out what is to be done for an entry.
@@ -323,24 +273,30 @@ const maxImportHeader = 1 << 10
 func postImport(r *request) error {
 	q := r.URL.Query()
 	o := ImportOptions{Store: q.Get("store"), DryRun: q.Get("dry_run") != ""}
-	results := []ImportResult{}
+	all, err := r.b.importing(r.Context(), r.c, o, clearAll)
+	if err != nil {
+		return err
+	}
 	for more := true; more; {
 		var entries []ImportEntry
-		var err error
 		entries, more, err = r.importEntries()
-		if err == nil {
-			var done []ImportResult
-			done, err = r.b.Import(r.Context(), r.c, entries, o)
-			results = append(results, done...)
-		}
-		for _, e := range entries {
-			e.Value.Clear()
-		}
 		if err != nil {
-			return err
+			clearAll(entries)
+			break
 		}
+		more = all.add(entries) && more
+	}
+	results, earlier := all.end()
+	if err := cmp.Or(earlier, err); err != nil {
+		return err
 	}
 	return r.reply(http.StatusOK, results)
+}
+
+func clearAll(entries []ImportEntry) {
+	for _, e := range entries {
+		e.Value.Clear()
+	}
 }
 
 // importEntries reads as many entries as are done together, and whether more

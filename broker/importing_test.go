@@ -137,11 +137,14 @@ func TestImportRefusals(t *testing.T) {
 }
 
 // forgetful gives back something else than it was given.
-type forgetful struct{ providers.Store }
+type forgetful struct {
+	providers.Store
+	of secret.Name
+}
 
 func (s forgetful) Get(ctx context.Context, name secret.Name, version uint64, want providers.Sum) (secret.Value, error) {
 	v, err := s.Store.Get(ctx, name, version, want)
-	if err == nil && name == "openai/b" {
+	if err == nil && name == s.of {
 		v.Clear()
 		return secret.New([]byte("something else"))
 	}
@@ -152,7 +155,7 @@ func (s forgetful) Get(ctx context.Context, name secret.Name, version uint64, wa
 // neither are the others of its batch.
 func TestImportReadsBack(t *testing.T) {
 	h := newHome(t, grants)
-	b, err := h.openWith(map[string]providers.Store{"age": forgetful{h.stores()["age"]}})
+	b, err := h.openWith(map[string]providers.Store{"age": forgetful{h.stores()["age"], "openai/b"}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	_, err = b.Import(t.Context(), broker.Owner(), entries(t, "openai/a", "one", "openai/b", "two"), broker.ImportOptions{})
@@ -164,6 +167,68 @@ func TestImportReadsBack(t *testing.T) {
 	n := 0
 	require.NoError(t, h.stores()["age"].List(t.Context(), func(secret.Name, uint64, providers.Sum) error { n++; return nil }))
 	require.Zero(t, n, "versions nobody knows of stay in the store")
+}
+
+// Whichever value is the first that cannot be taken in, those of the batches
+// before it are, and nobody ever knows of the others, though some were in the
+// store by then.
+func TestImportStopsInOrder(t *testing.T) {
+	defer broker.ImportInBatches(2)()
+	const n = 9
+	var pairs []string
+	for i := range n {
+		pairs = append(pairs, fmt.Sprintf("openai/%c", 'a'+i), canary.New(t, fmt.Sprint(i)))
+	}
+	for bad := range n {
+		t.Run(fmt.Sprint(bad), func(t *testing.T) {
+			h := newHome(t, grants)
+			name := secret.Name(pairs[2*bad])
+			b, err := h.openWith(map[string]providers.Store{"age": forgetful{h.stores()["age"], name}})
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, b.Close()) })
+			results, err := b.Import(t.Context(), broker.Owner(), entries(t, pairs...), broker.ImportOptions{})
+			require.ErrorContains(t, err, fmt.Sprintf("importing %q", name))
+			done := bad / 2 * 2
+			var want []string
+			for i := range done {
+				want = append(want, pairs[2*i]+" created 1")
+			}
+			require.Equal(t, want, actions(results))
+			list, err := b.List("")
+			require.NoError(t, err)
+			require.Len(t, list, done)
+			var recorded []string
+			for _, r := range h.recorded("set") {
+				recorded = append(recorded, string(r.Secret)+" created 1")
+			}
+			require.Equal(t, want, recorded, "in order")
+			left := 0
+			require.NoError(t, h.stores()["age"].List(t.Context(), func(secret.Name, uint64, providers.Sum) error { left++; return nil }))
+			require.Equal(t, done, left, "versions nobody knows of stay in the store")
+		})
+	}
+}
+
+// Two imports of the same names in opposite order end, and each secret has the
+// value of one of them.
+func TestImportsCross(t *testing.T) {
+	defer broker.ImportInBatches(1)()
+	h := newHome(t, grants)
+	b := h.broker()
+	var pairs, turned []string
+	for i := range 20 {
+		pairs = append(pairs, fmt.Sprintf("openai/%d", i), canary.New(t, "one"))
+		turned = append(turned, fmt.Sprintf("openai/%d", 19-i), canary.New(t, "other"))
+	}
+	both := [][]broker.ImportEntry{entries(t, pairs...), entries(t, turned...)}
+	together(2, func(i int) {
+		_, err := b.Import(context.Background(), broker.Owner(), both[i], broker.ImportOptions{})
+		assert.NoError(t, err)
+	})
+	for i := range 20 {
+		got := reveal(t, leaseNamed(t, b, pairs[2*i]).Value)
+		require.Contains(t, []string{pairs[2*i+1], turned[2*(19-i)+1]}, got)
+	}
 }
 
 // Without a record nothing is imported.
