@@ -82,9 +82,11 @@ const triedFor = 5 * time.Second
 
 // believed reports whether a value may be given without asking its store again.
 func (v *values) believed(o *opened) bool {
+	if o.err != nil || o.from.spec.Fresh == 0 {
+		return true
+	}
 	now := v.now()
-	return o.err != nil || o.from.spec.Fresh == 0 || now-o.at < o.from.spec.Fresh ||
-		o.tried != 0 && now-o.tried < triedFor && v.stale(o, now)
+	return now-o.at < o.from.spec.Fresh || o.tried != 0 && now-o.tried < triedFor && v.stale(o, now)
 }
 
 // stale reports whether a value may still be given while its store does not work.
