@@ -1,8 +1,8 @@
 package age_test
 
 import (
+	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -13,14 +13,19 @@ import (
 const childVar = "AGE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == "age-plugin-"+pluginName {
-		os.Exit(bePlugin())
-	}
 	if os.Getenv(childVar) != "" {
 		passThrough()
 		os.Exit(0)
 	}
-	goleak.VerifyTestMain(m)
+	var err error
+	if pluginDir, err = os.MkdirTemp("", "plugin"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(pluginDir)
+		os.Exit(code)
+	}))
 }
 
 // missing skips the test, or fails it where nothing may be missing.

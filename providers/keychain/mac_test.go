@@ -140,16 +140,22 @@ func TestMacTypes(t *testing.T) {
 func TestMacTypesSee(t *testing.T) {
 	source, err := os.ReadFile("keychain_darwin.go")
 	require.NoError(t, err)
+	m := newMac(t, self)
 	for old, mistake := range map[string]string{
 		"keychain.ErrorAuthFailed)": "keychain.ErrorAuthFail)", "SetComment(": "SetComments(", "item.SetData(value)": "item.SetData(salt, value)",
 	} {
 		require.Contains(t, string(source), old)
-		m := newMac(t, self)
-		m.extra = strings.ReplaceAll(string(source), old, mistake)
+		delete(m.done, self) // what it imports is as it was
+		m.wrong, m.extra = nil, strings.ReplaceAll(string(source), old, mistake)
 		_, err := m.Import(self)
 		require.NoError(t, err)
 		require.NotEmpty(t, m.wrong, mistake)
 	}
+	delete(m.done, self)
+	m.wrong, m.extra = nil, ""
+	_, err = m.Import(self)
+	require.NoError(t, err)
+	require.Empty(t, m.wrong)
 }
 
 // crossVariable names a compiler for macOS: a command that takes what cc takes.
