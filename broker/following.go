@@ -197,13 +197,12 @@ func (b *Broker) adoptShared(e *ledger.Entry, store *placed, name secret.Name, s
 			gone = append(gone, n)
 		}
 	}
-	for _, n := range gone {
+	var failed error
+	for _, n := range gone { // each, since what is in the ledger by now is not gone through again
 		b.values.free(name, n)
-		if err := b.Vault().endLeases(name, n, "retired"); err != nil {
-			return err
-		}
+		failed = errors.Join(failed, b.Vault().endLeases(name, n, "retired"))
 	}
-	return nil
+	return failed
 }
 
 // recordElsewhere puts into the log that another host gave a secret the version

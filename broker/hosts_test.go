@@ -175,6 +175,53 @@ func TestHostsImport(t *testing.T) {
 	require.Equal(t, canary.New(t, "two"), text)
 }
 
+// foreseen is a store in which something happens before a record changes.
+type foreseen struct {
+	*storetest.Memory
+	before func(secret.Name)
+}
+
+func (f *foreseen) Change(ctx context.Context, name secret.Name, revision uint64, text []byte) (uint64, error) {
+	f.before(name)
+	return f.Memory.Change(ctx, name, revision, text)
+}
+
+// TestHostsImportRace: another host is faster with the second of three secrets
+// that are imported together, when the first is known to all: the host has it
+// too, and says so; the third nobody has.
+func TestHostsImportRace(t *testing.T) {
+	config := "[store.drawer]\ntype = \"drawer\"\nshared = true\n"
+	for _, name := range []string{"one", "two", "three"} {
+		config += fmt.Sprintf("[secret.\"openai/%s\"]\nstore = \"drawer\"\n", name)
+	}
+	store := new(storetest.Memory)
+	b, hb := hostOf(t, store, config+grants)
+	changes := 0
+	a, ha := hostOf(t, &foreseen{store, func(name secret.Name) {
+		if name != "openai/two" {
+			return
+		}
+		if changes++; changes == 2 { // the first keeps a number
+			v := value(t, canary.New(t, "theirs"))
+			defer v.Clear()
+			_, err := b.Import(t.Context(), broker.Owner(), []broker.ImportEntry{{Name: name, Value: v}}, broker.ImportOptions{})
+			require.NoError(t, err)
+		}
+	}}, config+grants)
+	ours := entries(t, "openai/one", canary.New(t, "one"), "openai/two", canary.New(t, "two"), "openai/three", canary.New(t, "three"))
+	_, err := a.Import(t.Context(), broker.Owner(), ours, broker.ImportOptions{})
+	require.ErrorIs(t, err, broker.ErrConflict)
+	require.ErrorContains(t, err, `another host has changed "openai/two" in this moment; in force by then: openai/one`)
+	ha.clock.Advance(time.Minute)
+	hb.clock.Advance(time.Minute)
+	for _, host := range []*broker.Broker{a, b} {
+		require.Equal(t, canary.New(t, "one"), reveal(t, leaseNamed(t, host, "openai/one").Value))
+		require.Equal(t, canary.New(t, "theirs"), reveal(t, leaseNamed(t, host, "openai/two").Value))
+		_, err := host.Lease(t.Context(), host.Agent(agentUID), broker.LeaseRequest{Secret: "openai/three"})
+		require.ErrorIs(t, err, broker.ErrDenied)
+	}
+}
+
 // TestHostsDown: while the store does not work a host gives what it has for as long
 // as the config says, changes nothing, and still takes power away.
 func TestHostsDown(t *testing.T) {

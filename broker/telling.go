@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"secretctl/broker/ledger"
 	"secretctl/broker/secret"
@@ -38,14 +39,35 @@ func (b *Broker) changeRecord(ctx context.Context, store *placed, name secret.Na
 
 // keep writes entries into the ledger: first, of secrets that other hosts keep
 // too, where those look. Their locks are held, and what the entries were made from
-// was caught up with under them.
+// was caught up with under them. Where one cannot be told to others, those before it
+// are in force, which the error says.
 func (b *Broker) keep(ctx context.Context, entries ...*ledger.Entry) error {
-	for _, e := range entries {
-		if err := b.tellHosts(ctx, e); err != nil {
-			return err
+	for i, e := range entries {
+		err := b.tellHosts(ctx, e)
+		if err == nil {
+			continue
 		}
+		if i > 0 {
+			err = errors.Join(b.ledger.Put(entries[:i]...), forcedBefore(err, entries[:i]))
+		}
+		return err
 	}
 	return b.ledger.Put(entries...)
+}
+
+// forcedBefore has an error say which secrets have what they were to have, though
+// others do not: other hosts were told of it.
+func forcedBefore(err error, entries []*ledger.Entry) error {
+	said := Error{CodeStoreUnavailable, err.Error(), ""}
+	if known := (*Error)(nil); errors.As(err, &known) {
+		said = *known
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = string(e.Name)
+	}
+	said.Message += "; in force by then: " + strings.Join(names, ", ")
+	return &said
 }
 
 // tellHosts tells other hosts what an entry says, if they keep the secret too.
