@@ -52,7 +52,7 @@ func (i *importedInto) traced(args ...string) (all []diskCall) {
 	for line := range strings.Lines(string(text)) {
 		thread, line, _ := strings.Cut(line, " ")
 		if head, ok := strings.CutSuffix(strings.TrimRight(line, "\n"), "<unfinished ...>"); ok {
-			begun[thread] = head
+			begun[thread] = strings.TrimRight(head, " ")
 			continue
 		}
 		if _, rest, ok := strings.Cut(line, "resumed>"); ok {

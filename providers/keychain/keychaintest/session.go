@@ -7,6 +7,7 @@ package keychaintest
 
 import (
 	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -83,8 +84,8 @@ func (s *Session) socket() string { return filepath.Join(s.Dir, "run", "bus") }
 func (s *Session) startBus(program, config string) {
 	s.Bus = servertest.Start(s.t, s.account.Command(s.t, s.Dir, program, "--config-file="+config, "--nofork", "--nopidfile"))
 	require.True(s.t, s.Bus.Ready(func() bool {
-		_, err := os.Stat(s.socket())
-		return err == nil
+		conn, err := net.Dial("unix", s.socket()) // a moment after the socket is there
+		return err == nil && conn.Close() == nil
 	}), "the bus does not start")
 }
 
