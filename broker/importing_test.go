@@ -108,6 +108,22 @@ func TestImportLarge(t *testing.T) {
 	}
 }
 
+// Values of the greatest length go in however many they are: none has to make do
+// with what those before it leave of the locked memory.
+func TestImportLargest(t *testing.T) {
+	h := newHome(t, grants)
+	h.start("serve")
+	var body strings.Builder
+	for i := range 12 {
+		v := canary.New(t, fmt.Sprint(i))
+		fmt.Fprintf(&body, "{\"name\":\"openai/largest-%d\",\"size\":%d}\n%s%s", i, broker.MaxValue, v, strings.Repeat("x", broker.MaxValue-len(v)))
+	}
+	require.Equal(t, 200, h.raw(broker.OwnerSocket, fmt.Sprintf("POST /v1/import HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", body.Len(), body.String())))
+	list, err := h.client(broker.OwnerSocket).List(t.Context(), "openai/*")
+	require.NoError(t, err)
+	require.Len(t, list, 12)
+}
+
 // What cannot be imported is refused with its name, and nothing of its batch is
 // there afterwards.
 func TestImportRefusals(t *testing.T) {

@@ -58,7 +58,7 @@ func openPresent(t *tester) {
 func openDirectory(t *tester) {
 	t.mkdir("d")
 	for _, name := range []string{"d", "."} {
-		for _, flag := range []int{os.O_RDWR, os.O_WRONLY | os.O_APPEND, os.O_RDWR | os.O_CREATE, os.O_WRONLY | os.O_CREATE | os.O_TRUNC} {
+		for _, flag := range []int{os.O_RDONLY, os.O_RDWR, os.O_WRONLY | os.O_APPEND, os.O_RDWR | os.O_CREATE, os.O_WRONLY | os.O_CREATE | os.O_TRUNC} {
 			_, err := t.disk.OpenFile(name, flag, 0o600)
 			requireUnreadable(t, err, "%s with flag %#x", name, flag)
 		}
